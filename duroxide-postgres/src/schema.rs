@@ -93,13 +93,12 @@ async fn apply(connection: &Connection, database: &Database) -> Result<Found, Fa
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)";
     let exists: bool = only(&connection.query(step!(exists, schema)).await?)?.try_get(0)?;
     let create = if exists { String::new() } else { format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\";") };
-    // A statement of a migration may take any time, unlike its wait for a lock.
     let begin = format!(
-        "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({lock_class}, -1); {create}
-         CREATE TABLE IF NOT EXISTS meta (id integer PRIMARY KEY CHECK (id = 1), version integer NOT NULL);
+        "{create} CREATE TABLE IF NOT EXISTS meta (id integer PRIMARY KEY CHECK (id = 1), version integer NOT NULL);
          INSERT INTO meta (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING"
     );
     let done = async {
+        lock(connection, *lock_class).await?;
         connection.execute(&begin).await?;
         let found = version(connection, schema).await?;
         for migration in MIGRATIONS.iter().skip(found.version) {
@@ -120,6 +119,18 @@ async fn apply(connection: &Connection, database: &Database) -> Result<Found, Fa
         connection.roll_back().await;
     }
     done
+}
+
+/// Begins the transaction of a migration, alone in this schema. Its statements may take any time, and so may those of the
+/// process that it waits for. Its waits for the locks of tables are short.
+async fn lock(connection: &Connection, class: i32) -> Result<(), Fault> {
+    connection.execute("BEGIN; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0").await?;
+    let attempt = connection.query(step!("SELECT pg_try_advisory_xact_lock($1, -1) AS is_free", class)).await?;
+    if !only(&attempt)?.try_get::<_, bool>("is_free")? {
+        tracing::info!("another process migrates the schema: waiting for its end");
+        connection.execute_long(&format!("SELECT pg_advisory_xact_lock({class}, -1)")).await?;
+    }
+    connection.execute("SET LOCAL lock_timeout = '1s'").await
 }
 
 async fn version(connection: &Connection, schema: &str) -> Result<Found, Fault> {

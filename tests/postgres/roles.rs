@@ -69,6 +69,36 @@ async fn migration_may_take_long_but_not_wait_long() {
     assert_eq!(limits, [("0", "1s")]);
 }
 
+/// The waits for the lock on migrations, by their begin.
+const WAITS: &str = "SELECT coalesce(max(query_start::text), '') FROM pg_stat_activity
+    WHERE application_name = 'duroxide planned' AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_waits_for_the_migration_of_another_process() {
+    let Some(cluster) = Cluster::start(&[("log_lock_waits", "on"), ("deadlock_timeout", "'5ms'")]) else { return };
+    let (admin, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    // A lock on the migrations of the schema `duroxide`, whose name gives its class.
+    let class =
+        "duroxide".bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    admin.batch_execute(&format!("SELECT pg_advisory_lock({}, -1)", class.cast_signed())).await.expect("lock");
+    let mut waits = cluster.follow_log("still waiting for");
+    let mut start = Box::pin(PostgresProvider::connect_with(options(&cluster, "postgres")));
+    let mut begins = Vec::new();
+    tokio::select! {
+        _ = &mut start => panic!("another process migrates"),
+        waited = waits.recv() => waited.expect("the server runs"),
+    }
+    // Twice as long as a migration waits for the lock of a table.
+    for limit in [Duration::ZERO, Duration::from_secs(2)] {
+        assert!(tokio::time::timeout(limit, &mut start).await.is_err(), "another process migrates");
+        begins.push(admin.query_one(WAITS, &[]).await.expect("query").get::<_, String>(0));
+    }
+    assert!(!begins[0].is_empty() && begins[0] == begins[1], "one wait: {begins:?}");
+    admin.batch_execute("SELECT pg_advisory_unlock_all()").await.expect("unlock");
+    start.await.expect("connect");
+}
+
 /// Uses each table as the role that runs, and reads each as the role that reads.
 async fn works(runtime: &Runtime, provider: &PostgresProvider, reader: &PostgresProvider, cluster: &Cluster) {
     let client = runtime.client();
