@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -12,21 +12,26 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
 
 use crate::fault::{Fault, open_error};
+use crate::hosts::Hosts;
 use crate::options::PostgresOptions;
+use crate::pooled;
 
-/// The time limits of the network: a connection whose server is gone must end before the lease of a node does.
-const CONNECT: Duration = Duration::from_secs(5);
-const SILENCE: Duration = Duration::from_secs(10);
+const CONNECTING: &str = "connect to the database";
+/// The longest time of one round trip, and of one request in most lanes. Above the time limit of a statement, so that the
+/// server ends it first.
+pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 
 /// A database and a schema in it.
 #[derive(Clone)]
 pub(crate) struct Database {
-    config: Config,
-    /// That of the connection which listens.
-    listen: Config,
+    hosts: Hosts,
+    /// Those of the connection which listens.
+    listen: Hosts,
     pub(crate) schema: String,
     /// The class of the advisory locks of this schema.
     pub(crate) lock_class: i32,
+    /// The number of connections that have fallen silent.
+    silences: Arc<AtomicU64>,
 }
 
 /// The use of a connection.
@@ -75,6 +80,24 @@ impl Use {
         }
     }
 
+    /// The longest time of one round trip with this many statements. The limits of the network do not notice a silent server
+    /// behind a proxy, which answers for it.
+    fn limit(self, statements: usize) -> Duration {
+        match self {
+            // The statements of a removal may take long together.
+            Self::Planned => LIMIT * u32::try_from(statements.max(1)).unwrap_or(u32::MAX),
+            Self::Hot | Self::Waiting | Self::Reading | Self::Listening | Self::Program => LIMIT,
+        }
+    }
+
+    /// The limit of a transaction of short statements, with which the lane no longer waits for it either.
+    fn transaction_timeout(self) -> Option<&'static str> {
+        match self {
+            Self::Hot | Self::Waiting | Self::Reading => Some("15s"),
+            Self::Planned | Self::Listening | Self::Program => None,
+        }
+    }
+
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
     /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, even where the
     /// statistics say that some of them suffice.
@@ -94,10 +117,10 @@ impl Use {
 impl Database {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, ProviderError> {
         options.check()?;
-        let config = config_of(&options.url)?;
-        let listen = options.listen_url.as_deref().map_or_else(|| Ok(config.clone()), config_of)?;
+        let hosts = Hosts::of(&options.url)?;
+        let listen = options.listen_url.as_deref().map_or_else(|| Ok(hosts.clone()), Hosts::of)?;
         let lock_class = lock_class(&options.schema);
-        Ok(Self { config, listen, schema: options.schema.clone(), lock_class })
+        Ok(Self { hosts, listen, schema: options.schema.clone(), lock_class, silences: Arc::default() })
     }
 
     /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
@@ -107,9 +130,7 @@ impl Database {
 
     /// Opens a connection for the statements of the program, with the settings of its role.
     pub(crate) async fn open_plain(&self, purpose: Use) -> Result<Client, ProviderError> {
-        let mut config = self.config.clone();
-        config.application_name(purpose.name());
-        let client = connect(&config, drop).await?;
+        let client = self.connect(purpose, drop).await?;
         // Nothing of an attempt remains open for a long time if this process stops.
         let set = "SET idle_in_transaction_session_timeout = '60s'";
         client.batch_execute(set).await.map_err(|error| open_error(&error))?;
@@ -120,58 +141,87 @@ impl Database {
     pub(crate) async fn open_with(
         &self,
         purpose: Use,
-        notified: impl FnMut(String) + Send + 'static,
+        notified: impl FnMut(String) + Clone + Send + 'static,
     ) -> Result<Connection, ProviderError> {
-        let mut config = if purpose == Use::Listening { &self.listen } else { &self.config }.clone();
-        config.application_name(purpose.name());
-        let client = tokio::time::timeout(CONNECT + SILENCE, connect(&config, notified)).await;
-        let client = client.map_err(|late| ProviderError::retryable("connect to the database", late))??;
+        self.set_up(self.connect(purpose, notified).await?, purpose).await
+    }
+
+    /// Opens the first connection. Refuses a pooler that does not keep the sessions of its clients, before anything is set
+    /// that another client of it would get.
+    pub(crate) async fn open_first(&self, purpose: Use) -> Result<Connection, ProviderError> {
+        let first = self.connect(purpose, drop).await?;
+        let check = async {
+            let second = self.connect(purpose, drop).await?;
+            pooled::is_pooled(&first, &second).await.map_err(|error| open_error(&error))
+        };
+        match tokio::time::timeout(LIMIT, check).await {
+            Ok(Ok(true)) => return Err(pooled::refused()),
+            Ok(Ok(false)) => {}
+            // The requests that follow meet the cause, if it lasts.
+            Ok(Err(error)) => tracing::warn!(%error, "it is not known whether a pooler keeps the sessions"),
+            Err(_) => {
+                tracing::warn!("it is not known whether a pooler keeps the sessions: there was no answer in time")
+            }
+        }
+        self.set_up(first, purpose).await
+    }
+
+    /// Connects to the first host that accepts writes.
+    async fn connect(
+        &self,
+        purpose: Use,
+        notified: impl FnMut(String) + Clone + Send + 'static,
+    ) -> Result<Client, ProviderError> {
+        let hosts = if purpose == Use::Listening { &self.listen } else { &self.hosts };
+        let mut failed = ProviderError::permanent(CONNECTING, "the URL names no host");
+        for (host, mut config) in hosts.in_turn() {
+            config.application_name(purpose.name());
+            let limit = config.get_connect_timeout().map_or(LIMIT, |connect| 2 * *connect);
+            match tokio::time::timeout(limit, connect(&config, notified.clone())).await {
+                Ok(Ok(client)) => {
+                    hosts.begin_with(host);
+                    return Ok(client);
+                }
+                Ok(Err(error)) => failed = error,
+                Err(late) => failed = ProviderError::retryable(CONNECTING, late),
+            }
+        }
+        Err(failed)
+    }
+
+    async fn set_up(&self, client: Client, purpose: Use) -> Result<Connection, ProviderError> {
         // No `search_path` of the role or the database applies; names of the system come first.
         let set = format!(
             "SET search_path TO \"{}\"; SET jit = off; SET lock_timeout = '{}'; SET statement_timeout = '{}';
-             SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; {}",
+             SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; {} {} {}",
             self.schema,
             purpose.lock_timeout(),
             purpose.statement_timeout(),
-            purpose.plans()
+            purpose.plans(),
+            // A statement whose client is gone ends, and releases its locks.
+            set_if_known("client_connection_check_interval", "1s"),
+            purpose.transaction_timeout().map(|limit| set_if_known("transaction_timeout", limit)).unwrap_or_default()
         );
-        client.batch_execute(&set).await.map_err(|error| open_error(&error))?;
-        Ok(Connection { client, statements: Mutex::default(), is_spoiled: AtomicBool::new(false) })
+        let set = tokio::time::timeout(LIMIT, client.batch_execute(&set)).await;
+        set.map_err(|late| ProviderError::retryable(CONNECTING, late))?.map_err(|error| open_error(&error))?;
+        Ok(Connection {
+            client,
+            purpose,
+            statements: Mutex::default(),
+            is_spoiled: AtomicBool::new(false),
+            silences: self.silences.clone(),
+            opened_after: self.silences.load(Ordering::Relaxed),
+        })
     }
 }
 
-fn config_of(url: &str) -> Result<Config, ProviderError> {
-    let mut config: Config = with_known_mode(url)
-        .parse()
-        .map_err(|error| ProviderError::permanent("read the URL of the database", error))?;
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(SILENCE);
-    }
-    config.keepalives(true).keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
-    config.keepalives_retries(3);
-    // A standby would refuse the first write.
-    config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
-    Ok(config)
-}
-
-/// Replaces the modes of TLS by which libpq verifies a certificate: the driver does not know their words, and every
-/// certificate is verified here, with its name.
-fn with_known_mode(url: &str) -> String {
-    let mut known = String::with_capacity(url.len());
-    // Parameters follow `?` or `&` in a URL, and a blank in the form of libpq.
-    for part in url.split_inclusive(['?', '&', ' ']) {
-        let parameter = part.trim_end_matches(['?', '&', ' ']);
-        if matches!(parameter, "sslmode=verify-full" | "sslmode=verify-ca") {
-            known.push_str("sslmode=require");
-            known.push_str(&part[parameter.len()..]);
-        } else {
-            known.push_str(part);
-        }
-    }
-    known
+/// Returns a statement for a setting that older servers, or those of other operating systems, do not have.
+fn set_if_known(name: &str, value: &str) -> String {
+    format!(
+        "DO $$ BEGIN
+             IF current_setting('{name}', true) IS NOT NULL THEN PERFORM set_config('{name}', '{value}', false); END IF;
+         EXCEPTION WHEN OTHERS THEN NULL; END $$;"
+    )
 }
 
 /// Returns a number for the schema: FNV-1a, which is the same in every version of every program.
@@ -234,23 +284,38 @@ macro_rules! step {
 }
 pub(crate) use step;
 
-/// An open connection.
+/// An open connection. Every wait for the server has a limit; when it has passed, the connection is not used again.
 pub(crate) struct Connection {
-    pub(crate) client: Client,
+    client: Client,
+    purpose: Use,
     /// A statement is prepared once per connection. A std mutex, never held across an await.
     statements: Mutex<HashMap<&'static str, Statement>>,
     is_spoiled: AtomicBool,
+    /// The number of connections of the provider that have fallen silent, now and when this one was opened.
+    silences: Arc<AtomicU64>,
+    opened_after: u64,
 }
 
 impl Connection {
-    /// Returns true if the connection is lost, or is not to be used again.
+    /// Returns true if the connection is lost, or is not to be used again: also if another one has fallen silent since it was
+    /// opened. Then all of them probably have, and each would cost the longest wait.
     pub(crate) fn is_closed(&self) -> bool {
+        self.silences.load(Ordering::Relaxed) != self.opened_after || self.is_lost()
+    }
+
+    fn is_lost(&self) -> bool {
         self.client.is_closed() || self.is_spoiled.load(Ordering::Relaxed)
     }
 
     /// Marks a connection in an unknown state. It is closed once its last user has dropped it, which ends its transaction.
     pub(crate) fn spoil(&self) {
         self.is_spoiled.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection has not answered within [`LIMIT`].
+    pub(crate) fn fell_silent(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
+        self.spoil();
     }
 
     async fn prepare(&self, sql: &'static str) -> Result<Statement, Fault> {
@@ -269,6 +334,10 @@ impl Connection {
     /// first. A COMMIT of a failed transaction answers ROLLBACK *without* an error, so a transaction has been committed
     /// only if each of its statements has succeeded.
     pub(crate) async fn run(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        self.within(self.purpose.limit(steps.len()), self.run_prepared(steps)).await
+    }
+
+    async fn run_prepared(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
         let mut prepared = Vec::with_capacity(steps.len());
         for step in steps {
             prepared.push(self.prepare(step.sql).await?);
@@ -286,6 +355,36 @@ impl Connection {
         Ok(rows.pop().unwrap_or_default())
     }
 
+    /// Runs a statement that is not kept prepared.
+    pub(crate) async fn query_text(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
+        let rows = async { Ok(self.client.query(sql, values).await?) };
+        self.within(self.purpose.limit(1), rows).await
+    }
+
+    /// Runs statements without values, as one transaction unless they contain its beginning or its end.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), Fault> {
+        self.within(self.purpose.limit(1), async { Ok(self.client.batch_execute(sql).await?) }).await
+    }
+
+    /// Like [`execute`](Self::execute), for statements that may take any time, such as those of a migration.
+    pub(crate) async fn execute_long(&self, sql: &str) -> Result<(), Fault> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// Rolls back. If that fails, the connection is not used again, and its end has the same effect.
+    pub(crate) async fn roll_back(&self) {
+        if !self.is_lost() && self.execute("ROLLBACK").await.is_err() {
+            self.spoil();
+        }
+    }
+
+    async fn within<T>(&self, limit: Duration, answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            self.fell_silent();
+            Err(Fault::Late)
+        })
+    }
+
     /// Runs the statements of `body` in one transaction, and rolls it back if `body` fails. A transaction whose future is
     /// dropped stays open: the caller must then close the connection.
     pub(crate) async fn transaction<T>(&self, body: impl AsyncFnOnce(&Self) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -294,9 +393,8 @@ impl Connection {
             Ok(done) => self.query(step!("COMMIT")).await.map(|_| done),
             Err(fault) => Err(fault),
         };
-        if done.is_err() && !self.is_closed() {
-            // If this fails, the connection is closed or will be, which has the same effect.
-            let _ = self.client.batch_execute("ROLLBACK").await;
+        if done.is_err() {
+            self.roll_back().await;
         }
         done
     }
@@ -325,24 +423,3 @@ async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
 
 /// A connection that several tasks use.
 pub(crate) type Shared = Arc<Connection>;
-
-#[cfg(test)]
-mod tests {
-    use tokio_postgres::config::SslMode;
-
-    use super::*;
-
-    #[test]
-    fn verifying_modes_of_tls_are_known() {
-        for url in [
-            "postgres://u:p@h/db?sslmode=verify-full",
-            "postgres://h/db?connect_timeout=3&sslmode=verify-ca&application_name=a",
-            "host=h sslmode=verify-full user=u",
-        ] {
-            assert_eq!(config_of(url).expect("it can be read").get_ssl_mode(), SslMode::Require, "{url}");
-        }
-        let password = config_of("host=h password='a sslmode=verify-fully'").expect("it can be read");
-        assert_eq!(password.get_password(), Some(&b"a sslmode=verify-fully"[..]));
-        assert!(config_of("postgres://h/db?sslmode=sometimes").is_err());
-    }
-}

@@ -10,9 +10,9 @@ use duroxide::provider::ProviderError;
 use tokio::sync::oneshot;
 
 use crate::batch;
-use crate::connect::{Database, Use};
+use crate::connect::{Database, LIMIT, Use, step};
 use crate::fault::Fault;
-use crate::lane::{LIMIT, Lane};
+use crate::lane::Lane;
 use crate::listen;
 use crate::members::NOW;
 use crate::notify;
@@ -51,19 +51,33 @@ impl Handle {
     /// Migrates the schema, and starts the thread.
     pub(crate) async fn open(options: PostgresOptions) -> Result<Self, ProviderError> {
         let database = Database::new(&options)?;
-        let (opened, until_opened) = oneshot::channel();
         let (open, closed) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("duroxide-postgres".to_owned());
-        let failed = |error| ProviderError::retryable("start the thread of the provider", error);
-        let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(run(database, options, opened, closed)),
-            Err(error) => drop(opened.send(Err(failed(error)))),
-        };
-        thread.spawn(run).map_err(failed)?;
-        let ended = |_| ProviderError::retryable("open the database", "the thread of the provider has ended");
-        let (state, lanes) = until_opened.await.map_err(ended)??;
+        let (state, lanes) = on_thread(async move |opened| run(database, options, opened, closed).await).await?;
         Ok(Self { state, lanes, _open: open })
     }
+}
+
+/// Migrates the schema, and does nothing else.
+pub(crate) async fn migrate(options: PostgresOptions) -> Result<(), ProviderError> {
+    let database = Database::new(&options)?;
+    let migrate = async move |done: oneshot::Sender<_>| drop(done.send(prepare(&database).await.map(drop)));
+    on_thread(migrate).await
+}
+
+/// Runs a future on a thread with a runtime of its own, and returns its first answer.
+async fn on_thread<T: Send + 'static>(
+    run: impl AsyncFnOnce(oneshot::Sender<Result<T, ProviderError>>) + Send + 'static,
+) -> Result<T, ProviderError> {
+    let (answer, answered) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("duroxide-postgres".to_owned());
+    let failed = |error| ProviderError::retryable("start the thread of the provider", error);
+    let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(answer)),
+        Err(error) => drop(answer.send(Err(failed(error)))),
+    };
+    thread.spawn(run).map_err(failed)?;
+    let ended = |_| ProviderError::retryable("open the database", "the thread of the provider has ended");
+    answered.await.map_err(ended)?
 }
 
 type Opened = Result<(Arc<State>, Lanes), ProviderError>;
@@ -123,11 +137,12 @@ struct Prepared {
 
 /// Migrates the schema.
 async fn prepare(database: &Database) -> Result<Prepared, ProviderError> {
-    let connection = database.open(Use::Planned).await?;
+    let connection = database.open_first(Use::Planned).await?;
     let may_write = schema::migrate(&connection, database).await?;
     let asked = Instant::now();
     let read = async {
-        let row = connection.client.query_one(NOW, &[]).await?;
+        let rows = connection.query(step!(NOW)).await?;
+        let row = rows.first().ok_or_else(|| Fault::Unreadable("there is no time".to_owned()))?;
         Ok::<i64, Fault>(row.try_get("now")?)
     };
     let time = read.await.map_err(|fault| fault.of("read the clock of the database"))?;

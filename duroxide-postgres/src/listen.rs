@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use crate::again::has_panicked;
 use crate::connect::{Connection, Shared, Use, step};
-use crate::fault::Fault;
 use crate::lane::Lane;
 use crate::notify::channel;
 use crate::pulse::{ANSWER, PERIOD, Pulses};
@@ -76,7 +75,7 @@ async fn listen_once(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &
     let connection = state.database.open_with(Use::Listening, notified).await.map_err(|error| error.to_string())?;
     // The names consist of letters, digits and `_`.
     let listen = format!("LISTEN {}; LISTEN {}", channel(state), watches::channel(from));
-    connection.client.batch_execute(&listen).await.map_err(|error| Fault::from(error).reason())?;
+    connection.execute(&listen).await.map_err(|fault| fault.reason())?;
     // Notifications from before this moment did not arrive.
     state.wakeups.work();
     state.wakeups.changed_where(|_| true);
@@ -187,9 +186,8 @@ async fn send_probe(state: &State, lane: &Lane, probe: &str) -> Result<(), Strin
 /// Checks that the connection still answers, while it sends no pulses. The statement is not prepared, so that it succeeds
 /// behind any pooler.
 async fn answers(connection: &Connection) -> Result<(), String> {
-    let answer = timeout(ANSWER, connection.client.batch_execute("SELECT 1")).await;
-    let answer = answer.map_err(|_| "it does not answer".to_owned())?;
-    answer.map_err(|error| Fault::from(error).reason())
+    let answer = timeout(ANSWER, connection.execute("SELECT 1")).await;
+    answer.map_err(|_| "it does not answer".to_owned())?.map_err(|fault| fault.reason())
 }
 
 /// Passes a notification on within this process. One that cannot be read, of a later version, tells of everything.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::again::has_panicked;
-use crate::connect::{Connection, Use, step};
+use crate::connect::{Connection, LIMIT, Use, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
 use crate::link::Link;
@@ -26,8 +26,9 @@ const EVENTS: i64 = 256;
 /// listens looks for events ([`pulse`](crate::pulse)).
 const SOON: Duration = Duration::from_millis(250);
 const EXPECTED: Duration = Duration::from_secs(10);
-/// The pause after a failure.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pauses after failures. The role of a client that only reads may fail for ever.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The state of writes within transactions of the program.
 pub(crate) struct Within {
@@ -102,6 +103,7 @@ pub(crate) async fn run(state: Arc<State>, read: Arc<Lane>) {
 async fn deliver_when_woken(state: &Arc<State>, read: &Lane) {
     let mut link = Link::new(state.clone(), Use::Planned);
     let mut expected: Option<Instant> = None;
+    let mut pause = FIRST_PAUSE;
     loop {
         tokio::select! {
             () = state.within.wake.notified() => {}
@@ -112,10 +114,17 @@ async fn deliver_when_woken(state: &Arc<State>, read: &Lane) {
         let waits = async |connection: crate::connect::Shared| connection.query(step!(WAITS)).await;
         // An outage ends the look; the next one repeats it.
         let is_empty = read.call("look at the outbox", waits).await.map_or(true, |rows| rows.is_empty());
-        if !is_empty && let Err(reason) = deliver(state, &mut link).await {
-            tracing::debug!(reason, "events of the outbox are delivered later");
-            tokio::time::sleep(PAUSE).await;
-            state.within.wake();
+        if is_empty {
+            continue;
+        }
+        match deliver(state, &mut link).await {
+            Ok(()) => pause = FIRST_PAUSE,
+            Err(reason) => {
+                tracing::debug!(reason, "events of the outbox are delivered later");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                state.within.wake();
+            }
         }
     }
 }
@@ -126,7 +135,11 @@ async fn deliver(state: &State, link: &mut Link) -> Result<(), String> {
     while state.check_may_write("deliver events").is_ok() {
         let connection = link.connection(Instant::now()).await?;
         let class = state.database.lock_class;
-        let done = connection.transaction(async |connection| deliver_some(connection, class).await).await;
+        let done = connection.transaction(async |connection| deliver_some(connection, class).await);
+        let done = tokio::time::timeout(LIMIT, done).await.unwrap_or_else(|_| {
+            connection.fell_silent();
+            Err(Fault::Late)
+        });
         let delivered = done.map_err(|fault| {
             if !fault.spares_connection() {
                 connection.spoil();

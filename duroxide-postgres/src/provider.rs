@@ -22,7 +22,7 @@ use crate::audit;
 use crate::batch::{self, Answer, Request};
 use crate::connect::Shared;
 use crate::groups;
-use crate::handle::Handle;
+use crate::handle::{self, Handle};
 use crate::instance_rows;
 use crate::members::{self, SWEEP, departed};
 use crate::options::PostgresOptions;
@@ -63,6 +63,32 @@ impl PostgresProvider {
     /// As [`connect`](Self::connect).
     pub async fn connect_with(options: PostgresOptions) -> Result<Self, ProviderError> {
         Ok(Self { handle: Arc::new(Handle::open(options).await?) })
+    }
+
+    /// Creates the schema if it does not exist, migrates an older one, and opens nothing else.
+    ///
+    /// With it a role that owns the schema migrates it before the programs start, which then need no right to change tables:
+    /// the page [PostgreSQL] has the roles and their rights. A newer schema is left as it is, so an older program may call
+    /// this, too.
+    ///
+    /// [PostgreSQL]: https://github.com/duroxide/duroxide/blob/main/docs/postgres.md
+    ///
+    /// ```no_run
+    /// use duroxide_postgres::{PostgresOptions, PostgresProvider};
+    ///
+    /// # async fn migrate() -> Result<(), duroxide::provider::ProviderError> {
+    /// PostgresProvider::migrate(PostgresOptions::new("postgres://shop_owner:secret@db.internal/shop")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`connect_with`](Self::connect_with), and if the role may not create or change the tables.
+    ///
+    /// # Cancel safety
+    /// A migration that has begun is not stopped by dropping the future. It is one transaction.
+    pub async fn migrate(options: PostgresOptions) -> Result<(), ProviderError> {
+        handle::migrate(options).await
     }
 
     pub(crate) fn state(&self) -> &State {

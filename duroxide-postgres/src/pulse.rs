@@ -84,6 +84,16 @@ const PULSE: &str = concat!(
      LEFT JOIN nodes n ON NOT n.dead"
 );
 
+/// The pulse of a process without a node, which claims nothing and looks at no session. It writes nothing, so that the role of
+/// a client may have the right to read alone.
+const PULSE_OF_CLIENT: &str = concat!(
+    "SELECT f.*, ",
+    member_columns!("$1"),
+    " FROM (SELECT false AS work, NULL::bigint AS next_due, EXISTS (SELECT 1 FROM outbox WHERE refused IS NULL) AS outbox,
+         (SELECT writes_from FROM meta) AS writes_from, false AS others, false AS free, '{}'::bigint[] AS released) f
+     LEFT JOIN nodes n ON NOT n.dead"
+);
+
 /// The time after which a pulse looks whether an item that has become due was taken: few nodes know of it, and they may have
 /// died.
 const TAKEN: Duration = Duration::from_millis(300);
@@ -167,7 +177,11 @@ async fn pulse(state: &State, connection: &Connection) -> Result<Found, Fault> {
     let (names, versions): (Vec<String>, Vec<String>) = served.orchestrations.into_iter().unzip();
     let (activities, tags) = (served.activities, served.tags);
     let (due, known) = (state.due(), state.code.known());
-    let look = step!(PULSE, own, state.sessions.class, names, versions, activities, tags, due, known);
+    let look = if own.is_empty() {
+        step!(PULSE_OF_CLIENT, known)
+    } else {
+        step!(PULSE, own, state.sessions.class, names, versions, activities, tags, due, known)
+    };
     let rows = connection.query(look).await?;
     state.code.members(&rows)?;
     let row = rows.first().ok_or_else(|| Fault::Unreadable("a pulse has no answer".to_owned()))?;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use duroxide::error::ErrorCode;
 use duroxide::provider::ProviderError;
+use tokio_postgres::Row;
 
-use crate::connect::{Connection, Database};
+use crate::connect::{Connection, Database, step};
 use crate::fault::Fault;
 
 /// The migrations, in order. Each is applied once. The version of a program is the number of those that it knows.
@@ -51,7 +52,7 @@ pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Res
                 attempt += 1;
                 tokio::time::sleep(Duration::from_millis(50) * attempt).await;
             }
-            Err(fault) => return Err(fault.of(OPERATION)),
+            Err(fault) => return Err(fault.at_start(OPERATION)),
         }
     }
 }
@@ -59,10 +60,10 @@ pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Res
 /// Refuses a database that cannot hold every text.
 async fn check_encoding(connection: &Connection) -> Result<(), ProviderError> {
     let read = async {
-        let row = connection.client.query_one("SELECT current_setting('server_encoding') AS encoding", &[]).await?;
-        Ok::<String, Fault>(row.try_get("encoding")?)
+        let rows = connection.query(step!("SELECT current_setting('server_encoding') AS encoding")).await?;
+        Ok::<String, Fault>(only(&rows)?.try_get("encoding")?)
     };
-    let encoding = read.await.map_err(|fault| fault.of(OPERATION))?;
+    let encoding = read.await.map_err(|fault| fault.at_start(OPERATION))?;
     if encoding == "UTF8" {
         return Ok(());
     }
@@ -92,51 +93,67 @@ async fn apply(connection: &Connection, database: &Database) -> Result<Found, Fa
     let Database { schema, lock_class, .. } = database;
     // `IF NOT EXISTS` needs the right to create schemas, even if the schema exists.
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)";
-    let exists: bool = connection.client.query_one(exists, &[schema]).await?.try_get(0)?;
+    let exists: bool = only(&connection.query(step!(exists, schema)).await?)?.try_get(0)?;
     let create = if exists { String::new() } else { format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\";") };
     let begin = format!(
-        "BEGIN; SET LOCAL lock_timeout = '1s'; SELECT pg_advisory_xact_lock({lock_class}, -1); {create}
-         CREATE TABLE IF NOT EXISTS meta (id integer PRIMARY KEY CHECK (id = 1), version integer NOT NULL);
+        "{create} CREATE TABLE IF NOT EXISTS meta (id integer PRIMARY KEY CHECK (id = 1), version integer NOT NULL);
          INSERT INTO meta (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING"
     );
     let done = async {
-        connection.client.batch_execute(&begin).await?;
+        lock(connection, *lock_class).await?;
+        connection.execute(&begin).await?;
         let found = version(connection, schema).await?;
         for migration in MIGRATIONS.iter().skip(found.version) {
-            connection.client.batch_execute(migration).await?;
+            connection.execute_long(migration).await?;
         }
         if found.version < MIGRATIONS.len() {
             let update = format!(
                 "UPDATE meta SET version = {}, reads_from = {READS_FROM}, writes_from = {WRITES_FROM}",
                 MIGRATIONS.len()
             );
-            connection.client.batch_execute(&update).await?;
+            connection.execute(&update).await?;
         }
-        connection.client.batch_execute("COMMIT").await?;
+        connection.execute("COMMIT").await?;
         Ok(found)
     };
     let done = done.await;
     if done.is_err() {
-        // If this fails, the connection is closed, which has the same effect.
-        let _ = connection.client.batch_execute("ROLLBACK").await;
+        connection.roll_back().await;
     }
     done
 }
 
+/// Begins the transaction of a migration, alone in this schema. Its statements may take any time, and so may those of the
+/// process that it waits for. Its waits for the locks of tables are short.
+async fn lock(connection: &Connection, class: i32) -> Result<(), Fault> {
+    connection.execute("BEGIN; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0").await?;
+    let attempt = connection.query(step!("SELECT pg_try_advisory_xact_lock($1, -1) AS is_free", class)).await?;
+    if !only(&attempt)?.try_get::<_, bool>("is_free")? {
+        tracing::info!("another process migrates the schema: waiting for its end");
+        connection.execute_long(&format!("SELECT pg_advisory_xact_lock({class}, -1)")).await?;
+    }
+    connection.execute("SET LOCAL lock_timeout = '1s'").await
+}
+
 async fn version(connection: &Connection, schema: &str) -> Result<Found, Fault> {
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'meta')";
-    if !connection.client.query_one(exists, &[&schema]).await?.try_get::<_, bool>(0)? {
+    if !only(&connection.query(step!(exists, schema)).await?)?.try_get::<_, bool>(0)? {
         return Ok(Found { version: 0, reads_from: 0, writes_from: 0 });
     }
     // An early schema has the first column alone.
     let read = "SELECT version, (to_jsonb(m) ->> 'reads_from')::integer AS reads_from,
         (to_jsonb(m) ->> 'writes_from')::integer AS writes_from FROM meta m";
-    let row = connection.client.query_one(read, &[]).await?;
+    let rows = connection.query(step!(read)).await?;
+    let row = only(&rows)?;
     let number = |column: &str| {
         let number = row.try_get::<_, Option<i32>>(column)?.unwrap_or(0);
         Ok::<_, Fault>(usize::try_from(number).unwrap_or(usize::MAX))
     };
     Ok(Found { version: number("version")?, reads_from: number("reads_from")?, writes_from: number("writes_from")? })
+}
+
+fn only(rows: &[Row]) -> Result<&Row, Fault> {
+    rows.first().ok_or_else(|| Fault::Unreadable("a statement about the schema has no answer".to_owned()))
 }
 
 /// Returns the error of a program that may not use the schema, or not write to it.

@@ -12,7 +12,7 @@ use duroxide::provider::{Filter, InstanceStatus};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::connect::Connection;
+use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rows::{int, label};
 
@@ -47,7 +47,7 @@ impl Query {
 
     pub(crate) async fn rows(&self, connection: &Connection) -> Result<Vec<Row>, Fault> {
         let values: Vec<&(dyn ToSql + Sync)> = self.values.iter().map(|value| &**value as _).collect();
-        Ok(connection.client.query(&self.text, &values).await?)
+        connection.query_text(&self.text, &values).await
     }
 
     async fn number(&self, connection: &Connection) -> Result<Option<i64>, Fault> {
@@ -403,12 +403,13 @@ pub(crate) async fn arrived_by(connection: &Connection, before: Timestamp) -> Re
 async fn first_since(connection: &Connection, time: i64) -> Result<i64, Fault> {
     let ends = "SELECT coalesce((SELECT min(seq) FROM instances), 0) AS first,
         coalesce((SELECT max(seq) FROM instances), 0) AS last";
-    let ends = connection.client.query_one(ends, &[]).await?;
-    let (mut low, mut high) = (ends.try_get::<_, i64>("first")?, ends.try_get::<_, i64>("last")?.saturating_add(1));
+    let ends = connection.query(step!(ends)).await?;
+    let end = |column: &str| ends.first().map_or(Ok(0), |row| row.try_get::<_, i64>(column));
+    let (mut low, mut high) = (end("first")?, end("last")?.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
         let find = "SELECT seq, created_at FROM instances WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1";
-        match connection.client.query_opt(find, &[&middle, &high]).await? {
+        match connection.query(step!(find, middle, high)).await?.first() {
             Some(row) if row.try_get::<_, i64>("created_at")? < time => low = row.try_get::<_, i64>("seq")? + 1,
             _ => high = middle,
         }

@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use crate::acquire::Looks;
 use crate::clock::DatabaseClock;
-use crate::connect::Database;
-use crate::lane::LIMIT;
+use crate::connect::{Database, LIMIT};
 use crate::notify::channel_of;
 use crate::outbox::Within;
 use crate::rollout::{KnownCode, Places};

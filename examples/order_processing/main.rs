@@ -91,6 +91,12 @@ fn with_storage(builder: duroxide::RuntimeBuilder) -> duroxide::RuntimeBuilder {
 
 #[cfg(not(feature = "postgres"))]
 fn with_storage(builder: duroxide::RuntimeBuilder) -> duroxide::RuntimeBuilder {
+    if std::env::var_os("DATABASE_URL").is_some() {
+        eprintln!(
+            "DATABASE_URL is set, but PostgreSQL is not compiled in: add `--features postgres`, or unset the variable"
+        );
+        std::process::exit(2);
+    }
     builder.sqlite("order_processing.db")
 }
 

@@ -19,9 +19,6 @@ use crate::{Options, node};
 /// The schema of the provider.
 const SCHEMA: &str = "chaos";
 
-/// The library that gives a process another clock, of the Debian package `faketime`.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-
 /// The time that a client repeats a request, which is longer than any outage.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -52,9 +49,8 @@ impl World {
             clients.push(Client::new(provider).with_retry_time(PATIENCE));
         }
         let harmed = Harmed::default();
-        if !Path::new(FAKETIME).exists() {
-            println!("without wrong clocks: install faketime");
-        }
+        // Tells if it is missing.
+        let _ = support::clocks::library();
         let node = |n| Node::start(n, Proxy::to(address), &cluster, options.lease, &folder, harmed.clone());
         let nodes = (0..options.nodes).map(node).collect();
         Some(Self { nodes, cluster, proxy, clients, folder, harmed })
@@ -183,9 +179,10 @@ impl Running {
         let log = File::options().create(true).append(true).open(folder.join(format!("node-{number}.log"))).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.envs(variables.iter().map(|(name, value)| (name, value)));
-        if skew != 0 && Path::new(FAKETIME).exists() {
-            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("{skew:+}s"));
-            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+        if skew != 0
+            && let Some(library) = support::clocks::library()
+        {
+            support::clocks::shift(&mut command, &library, skew);
         }
         Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }

@@ -1,17 +1,25 @@
 //! Servers that stop and connections that break.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use duroxide::RuntimeOptions;
+use duroxide::id::{CommitId, EventId};
 use duroxide::prelude::*;
-use duroxide::provider::{Admin, Handlers, NodeInfo, NodeReport, Provider, Renewal};
+use duroxide::provider::{
+    Admin, Commit, CommitError, Committed, EventRow, Handlers, NodeInfo, NodeReport, Page, Provider, ProviderError,
+    Renewal, Turn, Write,
+};
+use duroxide::{Filter, Payload, RuntimeOptions};
 use duroxide_postgres::PostgresProvider;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use support::postgres::Cluster;
 use support::proxy::Proxy;
 use support::schema::Schema;
+use tokio::sync::Notify;
 
+use crate::pairs::gate::{self, Gate};
+use crate::together::{at, id, info, start};
 use crate::{pg_chain, process};
 
 /// The time in which everything completes; a hang would take forever.
@@ -151,6 +159,216 @@ async fn silent_connection_does_not_stop_the_renewals() {
         Ok(Ok(Renewal::Held { .. }))
     ) {}
     assert!(begun.elapsed() < SHORT_LEASE, "{:?}", begun.elapsed());
+}
+
+/// The longest time in which a request is repeated on another connection, with room for a busy machine.
+const REPEATED: Duration = Duration::from_secs(45);
+static HELD: Notify = Notify::const_new();
+static RELEASED: Notify = Notify::const_new();
+
+/// Ends when the test lets it.
+#[activity]
+async fn pg_silenced() -> duroxide::Result<u32> {
+    HELD.notify_one();
+    RELEASED.notified().await;
+    Ok(1)
+}
+
+#[orchestration]
+async fn pg_goes_silent(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    Ok(pg_silenced::call(&ctx).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_stop_no_request() {
+    let Some((proxy, url)) = proxy() else { return };
+    let schema = Schema::new(support::postgres::server().expect("there is a server"), "mute");
+    let provider = PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
+    let options = RuntimeOptions::new().lease_time(Duration::from_secs(120));
+    let runtime = process(provider.clone()).options(options).start().await.expect("start");
+    let (client, page, elsewhere) = (runtime.client(), Page::new(10), Client::new(schema.connect()));
+    let (filter, held) = (Filter::default(), pg_goes_silent::start(&client, "held").await.expect("start"));
+    HELD.notified().await;
+    // Each connection is open.
+    let summed = crate::pg_sum::start(&client, "sum", 1).await.expect("start");
+    held.history().await.expect("history");
+    provider.list(&filter, &page).await.expect("list");
+    proxy.silence_connections();
+    RELEASED.notify_one();
+    let all = async {
+        tokio::join!(
+            async { pg_goes_silent::handle(&elsewhere, "held").result().await },
+            async { summed.raise(crate::PgNumber(7)).await },
+            async {
+                pg_chain::start(&client, "later", 2).await.expect("start");
+                pg_chain::handle(&elsewhere, "later").result().await
+            },
+            async {
+                provider
+                    .list(&filter, &page)
+                    .await
+                    .map(|page| page.instances.len())
+                    .map_err(|error| error.is_retryable())
+            },
+        )
+    };
+    let (held, raised, later, listed) = tokio::time::timeout(REPEATED, all).await.expect("none of them hangs");
+    raised.expect("raise");
+    assert_eq!((held.expect("completed"), later.expect("completed"), listed), (1, 2, Err(true)));
+    assert_eq!(crate::pg_sum::handle(&elsewhere, "sum").result().await.expect("completed"), 7);
+    assert_eq!(pg_chain::handle(&elsewhere, "later").history().await.expect("history").len(), 6);
+    runtime.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeated_commit_waits_for_the_first_and_finds_its_effect() {
+    let Some(server) = gate::server() else { return };
+    let schema = Schema::new(&server.url(), "repeated");
+    let again = schema.connect();
+    let gate = Gate::install(&server, &schema).await;
+    let url = gate::held_url(&server.url());
+    let provider = PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
+    let lease = provider.join(&info()).await.expect("join");
+    let (new, started) = start("i", Some(lease));
+    provider.submit(vec![started]).await.expect("submit").remove(0).expect("started");
+    let event = EventRow {
+        id: EventId(1),
+        time: at(2),
+        decision: false,
+        format: 1,
+        data: "1".to_owned(),
+        payload: Payload::NULL,
+        at: None,
+    };
+    let (events, consumed) = (vec![event], vec![new.start.id]);
+    let turn = Turn { events, consumed, ..Turn::new(new.first_execution(), EventId(0), at(2)) };
+    let commit = Arc::new(Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) });
+    gate.close().await;
+    let mut first = provider.commit(&lease, vec![commit.clone()]);
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("it is held at its end"),
+        () = gate.until_held() => {}
+    }
+    // As if the answer of the first one were late.
+    let mut second = again.commit(&lease, vec![commit]);
+    tokio::select! {
+        biased;
+        _ = &mut second => panic!("the first one holds its locks"),
+        () = gate.until_both_wait() => gate.open().await,
+    }
+    let repeated = async |commit: BoxFuture<'_, _>| -> bool {
+        let committed: Result<Vec<Result<Committed, CommitError>>, ProviderError> = commit.await;
+        committed.expect("commit").remove(0).expect("committed").repeated
+    };
+    assert!(!repeated(first).await && repeated(second).await);
+    let record = again.instance(&id("i")).await.expect("read").expect("there is one");
+    assert_eq!(record.last_event, EventId(1));
+}
+
+/// Faults that pass, or that an operator mends.
+const PASSING: &[&str] = &[
+    "08006", "25006", "26000", "40001", "40003", "40P01", "42501", "42P01", "42P05", "53100", "53200", "55P03",
+    "57014", "57P01", "58030", "XX000",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passing_faults_only_delay() {
+    let Some(schema) = crate::schema("passing") else { return };
+    let runtime = process(schema.connect()).start().await.expect("start");
+    // A sequence counts also in a transaction that fails.
+    schema.execute(
+        "CREATE SEQUENCE faults;
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.name = 'pg_chain' AND nextval('faults') % 4 < 2 THEN
+                RAISE EXCEPTION 'injected' USING ERRCODE = split_part(NEW.id, '-', 1);
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON live FOR EACH ROW EXECUTE FUNCTION fail()",
+    );
+    let client = runtime.client();
+    let run = async |code: &&str| {
+        let handle = pg_chain::start(&client, format!("{code}-i"), 2).await.expect("start");
+        assert_eq!(handle.result().await.expect("completed"), 2, "{code}");
+        assert_eq!(handle.history().await.expect("history").len(), 6, "{code}");
+    };
+    tokio::time::timeout(ENOUGH, join_all(PASSING.iter().map(run))).await.expect("all of them complete");
+    runtime.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_table_delays_a_read_until_it_is_back() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let schema = Schema::new(&cluster.url(), "renamed");
+    let runtime = process(schema.connect()).start().await.expect("start");
+    let handle = pg_chain::start(&runtime.client(), "i", 1).await.expect("start");
+    handle.result().await.expect("completed");
+    let mut failures = cluster.follow_log("does not exist");
+    schema.execute("ALTER TABLE events RENAME TO away");
+    let mut history = Box::pin(handle.history());
+    tokio::select! {
+        history = &mut history => panic!("{history:?}"),
+        failed = failures.recv() => failed.expect("the server runs"),
+    }
+    schema.execute("ALTER TABLE away RENAME TO events");
+    assert_eq!(history.await.expect("history").len(), 4);
+    runtime.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test]
+async fn silent_host_is_passed_over() {
+    let Some((proxy, _)) = proxy() else { return };
+    let Some(schema) = crate::schema("silent_host") else { return };
+    // It accepts connections and does not answer, as a server that is stopped.
+    proxy.stall();
+    let url = schema.options().url.replacen('@', &format!("@{},", proxy.address()), 1);
+    let connected = PostgresProvider::connect_with(schema.options_at(&url)).await;
+    assert!(connected.expect("the other host answers").nodes().await.expect("nodes").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fail_over_to_a_standby_loses_nothing() {
+    // Each commit waits for the standby, once there is one.
+    let Some(first) = Cluster::start(&[]) else { return };
+    let standby = first.standby();
+    let (admin, connection) = tokio_postgres::connect(&first.url(), tokio_postgres::NoTls).await.expect("connect");
+    let connection = tokio::spawn(connection);
+    admin.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.expect("set");
+    admin.batch_execute("SELECT pg_reload_conf()").await.expect("reload");
+    let schema = Schema::new(&first.url(), "failover");
+    // The standby is the first host.
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), first.port());
+    let options = schema.options_at(&format!("postgres://postgres@{hosts}/postgres"));
+    let connect = async || PostgresProvider::connect_with(options.clone()).await.expect("connect");
+    let options = RuntimeOptions::new().lease_time(Duration::from_secs(60));
+    let (one, other) = (process(connect().await).options(options.clone()), process(connect().await).options(options));
+    let (one, other) = (one.start().await.expect("start"), other.start().await.expect("start"));
+    let client = Client::new(connect().await);
+    let waiting = crate::pg_sum::start(&client, "waiting", 2).await.expect("start");
+    waiting.raise(crate::PgNumber(1)).await.expect("raise");
+    let run = async |n: u32| {
+        let handle = pg_chain::start(&client, format!("i-{n}"), 60).await.expect("start");
+        assert_eq!(handle.result().await.expect("completed"), 60 * 59, "i-{n}");
+        assert_eq!(handle.history().await.expect("history").len(), 122, "i-{n}");
+    };
+    let fails_over = async {
+        // In the middle of their work.
+        let probe = pg_chain::start(&client, "probe", 3).await.expect("start");
+        probe.result().await.expect("completed");
+        tokio::task::block_in_place(|| {
+            first.crash();
+            standby.promote();
+        });
+    };
+    let all = async { tokio::join!(join_all((0..10).map(run)), fails_over) };
+    tokio::time::timeout(ENOUGH, all).await.expect("all of them complete");
+    waiting.raise(crate::PgNumber(2)).await.expect("raise");
+    assert_eq!(waiting.result().await.expect("completed"), 3);
+    for runtime in [one, other] {
+        runtime.shutdown().await.expect("shutdown");
+    }
+    let _ = connection.await;
 }
 
 /// The nodes of a run through an outage.

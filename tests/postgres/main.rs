@@ -20,6 +20,7 @@ mod poolers;
 mod processes;
 mod pulses;
 mod rings;
+mod roles;
 mod sessions;
 mod tls;
 mod together;

@@ -65,6 +65,15 @@ async fn pooler_in_session_mode_is_a_direct_way() {
     drop(client);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pooler_in_transaction_mode_is_refused() {
+    let Some(schema) = schema("pooled") else { return };
+    let Some(pooler) = pooler("transaction") else { return };
+    let refused = PostgresProvider::connect_with(schema.options_at(&pooler.url())).await;
+    let error = refused.expect_err("it keeps no session");
+    assert!(!error.is_retryable() && error.to_string().contains("session mode"), "{error}");
+}
+
 /// Returns the warnings of this process from now on.
 fn warnings() -> watch::Receiver<Vec<String>> {
     static WARNINGS: OnceLock<watch::Sender<Vec<String>>> = OnceLock::new();

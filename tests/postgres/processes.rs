@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use duroxide::Filter;
 use duroxide::prelude::*;
 use duroxide::provider::{Admin, AuditEntry, NodeReport, Page, Provider, ProviderError, Renewal, Want};
-use duroxide_postgres::{PostgresClient, PostgresProvider, PostgresRuntime};
+use duroxide::{Filter, Timestamp};
+use duroxide_postgres::{PostgresClient, PostgresOptions, PostgresProvider, PostgresRuntime};
 use futures_util::future::{join_all, try_join_all};
 
 use crate::together::{at, id, info, send};
@@ -127,12 +127,38 @@ async fn newer_schema_is_used_as_far_as_it_allows() {
     refused(PostgresProvider::connect_with(schema.options()).await.expect_err("it is newer"));
 }
 
+/// The schema of a child process, whose clock is ahead.
+const CHILD: &str = "DUROXIDE_TEST_CLOCK_SCHEMA";
+const AHEAD: Duration = Duration::from_secs(3600);
+
+/// The entry point of the child process.
 #[tokio::test]
+async fn child_with_a_wrong_clock() {
+    let Ok(name) = std::env::var(CHILD) else { return };
+    let url = support::postgres::server().expect("that of the parent");
+    let provider = PostgresProvider::connect_with(PostgresOptions::new(url).schema(name)).await.expect("connect");
+    let clock = provider.clock().expect("it has a clock");
+    let own: Timestamp = std::time::SystemTime::now().into();
+    assert!(own > clock.now() + AHEAD / 2, "the clock of the process is ahead: {own}, {}", clock.now());
+    println!("the time is {}", clock.now().as_micros());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_is_that_of_the_database() {
     let Some(schema) = schema("clock") else { return };
-    let provider = schema.connect();
-    let clock = provider.clock().expect("it has a clock");
-    let now: duroxide::Timestamp = std::time::SystemTime::now().into();
+    let Some(library) = support::clocks::library() else { return };
+    drop(schema.connect());
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this program"));
+    child.args(["--exact", "processes::child_with_a_wrong_clock", "--nocapture"]);
+    child.env(CHILD, schema.name()).env("DUROXIDE_TEST_POSTGRES_URL", support::postgres::server().expect("a server"));
+    support::clocks::shift(&mut child, &library, AHEAD.as_secs().cast_signed());
+    let before: Timestamp = std::time::SystemTime::now().into();
+    let output = tokio::task::block_in_place(|| child.output()).expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let time = text.split_once("the time is ").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+    let time = Timestamp::from_micros(time.unwrap_or_else(|| panic!("{text}")));
     // The server of the tests runs on this machine.
-    assert!(clock.now() + Duration::from_secs(60) > now && now + Duration::from_secs(60) > clock.now());
+    let after: Timestamp = std::time::SystemTime::now().into();
+    let slack = Duration::from_secs(60);
+    assert!(time + slack > before && after + slack > time, "{before}, {time}, {after}");
 }

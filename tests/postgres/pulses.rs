@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use duroxide::provider::{Handlers, NodeInfo, Provider};
+use duroxide_postgres::PostgresProvider;
 use futures_util::future::join_all;
 use support::postgres::Cluster;
 use support::schema::Schema;
@@ -56,6 +57,35 @@ const NOT_FOR_IT: &str = "
         (2, 1, 2, 1, 'work', NULL, false, 1, 5, 7, 0, 0, false, false, false),
         (2, 1, 3, 1, 'work', NULL, false, 1, 5, NULL, 0, 0, false, false, true),
         (2, 1, 4, 1, 'other', NULL, false, 1, 5, NULL, 0, 0, false, false, false)";
+
+/// A pulse and its answer take at most ten seconds; without them, the poll of watched instances comes after thirty.
+const BEFORE_THE_POLL: Duration = Duration::from_secs(22);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_listening_connection_is_replaced() {
+    let Some((proxy, url)) = crate::faults::proxy() else { return };
+    let Some(schema) = crate::schema("half_open") else { return };
+    let runtime = crate::process(schema.connect()).start().await.expect("start");
+    let here = runtime.client();
+    // Only the connection that listens leads through the proxy.
+    let listens = PostgresProvider::connect_with(schema.options().listen_url(url)).await.expect("connect");
+    let elsewhere = duroxide::Client::new(listens.clone());
+    let mut results = Vec::new();
+    for id in ["before", "after"] {
+        crate::pg_sum::start(&here, id, 1).await.expect("start");
+        let waits = crate::pg_sum::handle(&elsewhere, id);
+        results.push(tokio::spawn(async move { waits.result().await }));
+    }
+    crate::pg_sum::handle(&here, "before").raise(crate::PgNumber(1)).await.expect("raise");
+    let [before, after] = results.try_into().expect("there are two");
+    let before = tokio::time::timeout(BEFORE_THE_POLL, before).await.expect("it is notified");
+    assert_eq!(before.expect("no panic").expect("completed"), 1);
+    proxy.silence_connections();
+    crate::pg_sum::handle(&here, "after").raise(crate::PgNumber(1)).await.expect("raise");
+    let after = tokio::time::timeout(BEFORE_THE_POLL, after).await.expect("the connection is replaced");
+    assert_eq!(after.expect("no panic").expect("completed"), 1);
+    runtime.shutdown().await.expect("shutdown");
+}
 
 /// The time of a pulse, with room for a busy machine.
 const FOUND: Duration = Duration::from_secs(60);

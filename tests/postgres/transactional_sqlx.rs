@@ -2,20 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use duroxide::ErrorCode;
 use duroxide::prelude::*;
-use duroxide_postgres::SqlxTx;
+use duroxide_postgres::{PostgresProvider, SqlxTx};
 use sqlx_core::acquire::Acquire;
 use sqlx_core::query::query;
 use sqlx_core::query_scalar::query_scalar;
 use sqlx_core::sql_str::AssertSqlSafe;
 use sqlx_postgres::{PgConnectOptions, PgPool};
 use support::schema::Schema;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{pool, process, schema};
+
+static HAS_WAITED: AtomicBool = AtomicBool::new(false);
+static REACHED: Notify = Notify::const_new();
+static OPEN: Notify = Notify::const_new();
 
 /// Records an effect, and then does as `how` says.
 #[activity(transactional, timeout = "2s", retry(max_attempts = 2, initial_interval = "1ms"))]
@@ -25,6 +31,10 @@ async fn sqlx_debit(tx: &mut SqlxTx<'_>, ctx: ActivityContext, table: String, ho
     match how.as_str() {
         "fails once" if ctx.attempt() == 1 => return Err(duroxide::Error::new("declined")),
         "hangs" => std::future::pending().await,
+        "waits once" if !HAS_WAITED.swap(true, Ordering::Relaxed) => {
+            REACHED.notify_one();
+            OPEN.notified().await;
+        }
         "ignores an error" => drop(query("SELECT 1 / 0").execute(&mut **tx).await),
         "takes a part back" => {
             let mut savepoint = tx.begin().await?;
@@ -43,8 +53,12 @@ async fn sqlx_pays(ctx: OrchestrationContext, table: String, how: String) -> dur
 
 /// Pays as `how` says. Returns the result, and the number of the effects.
 async fn pay(schema: &Schema, pool: PgPool, how: &str) -> (Result<u32, String>, i64) {
+    pay_by(schema.connect(), schema, pool, how).await
+}
+
+async fn pay_by(provider: PostgresProvider, schema: &Schema, pool: PgPool, how: &str) -> (Result<u32, String>, i64) {
     let table = format!("{}.effects", schema.options().schema);
-    let runtime = process(schema.connect()).state(pool).start().await.expect("start");
+    let runtime = process(provider).state(pool).start().await.expect("start");
     schema.execute("CREATE TABLE IF NOT EXISTS effects (n integer); TRUNCATE effects");
     let handle = sqlx_pays::start(&runtime.client(), how, table.clone(), how.to_owned()).await.expect("start");
     let result = timeout(Duration::from_secs(30), handle.result()).await.expect("it ends in time");
@@ -74,10 +88,30 @@ async fn pool_of_another_database_is_refused() {
     let url = support::postgres::server().expect("a server");
     let elsewhere: PgConnectOptions = url.parse().expect("a URL");
     let elsewhere = PgPool::connect_lazy_with(elsewhere.database("template1"));
-    let (result, effects) = pay(&schema, elsewhere, "works").await;
+    let provider = schema.connect();
+    // Each pool of a provider is looked at.
+    assert_eq!(pay_by(provider.clone(), &schema, pool(), "works").await, (Ok(1), 1));
+    let (result, effects) = pay_by(provider, &schema, elsewhere, "fails").await;
     let error = result.unwrap_err();
     assert!(error.contains("the pool leads to another database"), "{error}");
     assert_eq!(effects, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attempt_that_lost_its_fence_is_rolled_back() {
+    let Some(schema) = schema("tx_sqlx_fence") else { return };
+    let take_over = async {
+        REACHED.notified().await;
+        // The activity has another tenure, and the attempt does not know. Then the activity is free for the next claim.
+        schema.execute("UPDATE activities SET claim = claim + 1000");
+        OPEN.notify_one();
+        let other = process(schema.connect()).start().await.expect("start");
+        schema.execute("UPDATE activities SET owner = NULL");
+        other
+    };
+    let (paid, other) = tokio::join!(pay(&schema, pool(), "waits once"), take_over);
+    assert_eq!(paid, (Ok(1), 1), "one of two attempts is committed");
+    other.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "used by tests only")]
 
+pub mod clocks;
 pub mod edits;
 mod faulty;
 pub mod outcomes;

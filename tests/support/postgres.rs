@@ -22,14 +22,17 @@ const URL: &str = "DUROXIDE_TEST_POSTGRES_URL";
 /// If this variable is set, a test that finds no server fails instead of being left out.
 pub(crate) const REQUIRED: &str = "DUROXIDE_TEST_POSTGRES_REQUIRED";
 
-/// Makes the cluster and starts the server; then runs each line of its input as a command of `pg_ctl`, and answers with
+/// Makes a new cluster, or a copy of a running server that follows it as a standby, and starts the server; then runs each line of its input as a command of `pg_ctl`, and answers with
 /// a line. At the end of its input it stops the server and removes the folder.
 const CONTROL: &str = r#"
-folder=$1 settings=$2
+folder=$1 settings=$2 primary=$3
 control() { pg_ctl --pgdata "$folder/data" --log "$folder/log" --wait --timeout 60 "$@" >>"$folder/control" 2>&1; }
 answer() { if "$@"; then echo ready; else echo failed; fi; }
-initdb --pgdata "$folder/data" --username postgres --auth trust --no-sync --encoding UTF8 --locale C \
-  >"$folder/control" 2>&1
+if [ -n "$primary" ]; then
+  pg_basebackup --pgdata "$folder/data" --dbname "$primary" --write-recovery-conf --checkpoint fast --no-sync
+else
+  initdb --pgdata "$folder/data" --username postgres --auth trust --no-sync --encoding UTF8 --locale C
+fi >"$folder/control" 2>&1
 printf '%s\n' "$settings" >>"$folder/data/postgresql.conf"
 answer control start
 while read -r line; do answer control $line; done
@@ -60,21 +63,38 @@ impl Cluster {
     /// # Panics
     /// If the server cannot be started, with its log.
     pub fn start(settings: &[(&str, &str)]) -> Option<Self> {
+        Self::start_as(settings, "")
+    }
+
+    /// Starts a standby of this server. With the setting `synchronous_standby_names`, commits of this server wait for it.
+    ///
+    /// # Panics
+    /// If the server cannot be started, with its log.
+    pub fn standby(&self) -> Self {
+        Self::start_as(&[], &self.url()).expect("there are programs")
+    }
+
+    /// Makes a standby a server that accepts writes.
+    pub fn promote(&self) {
+        self.run("promote");
+    }
+
+    fn start_as(settings: &[(&str, &str)], primary: &str) -> Option<Self> {
         let programs = programs()?;
         // Another process may take the port before the server does.
-        (0..5).find_map(|_| Self::start_in(&programs, settings).ok()).or_else(|| {
-            let failed = Self::start_in(&programs, settings);
+        (0..5).find_map(|_| Self::start_in(&programs, settings, primary).ok()).or_else(|| {
+            let failed = Self::start_in(&programs, settings, primary);
             Some(failed.unwrap_or_else(|log| panic!("PostgreSQL does not start:\n{log}")))
         })
     }
 
-    fn start_in(programs: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
+    fn start_in(programs: &Path, settings: &[(&str, &str)], primary: &str) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("duroxide-postgres-").tempdir().expect("a folder").keep();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths([programs.to_owned()].into_iter().chain(std::env::split_paths(&path)));
         let mut control = Command::new("sh");
-        control.args(["-c", CONTROL, "sh"]).arg(&folder).arg(configuration(&folder, port, settings));
+        control.args(["-c", CONTROL, "sh"]).arg(&folder).arg(configuration(&folder, port, settings)).arg(primary);
         control.env("PATH", path.expect("PATH has no separators")).current_dir("/").process_group(0);
         control.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         if let Some((user, group)) = unprivileged(&folder) {

@@ -148,8 +148,8 @@ pub(crate) async fn acquire(
             Ok(acquired) => return Ok(acquired),
             Err(fault) => fault,
         };
-        if fault.spares_connection() && connection.client.batch_execute("ROLLBACK").await.is_err() {
-            connection.spoil();
+        if fault.spares_connection() {
+            connection.roll_back().await;
         }
         // Another request of this lease has claimed in between: the numbers of the claims are read again.
         if !fault.is_collision() {

@@ -60,19 +60,18 @@ impl Model {
         tenure: &Tenure,
         (reason, cause): (&str, Option<&str>),
     ) -> Result<Committed, CommitError> {
-        let build = self.members.build(lease.epoch).map(str::to_owned);
+        // A node that has left, and whose items are not released yet, has no build: the rejection would not count for any.
+        let build = self.members.build(lease.epoch).ok_or(CommitError::Fenced)?.to_owned();
         let done = self.release(lease, tenure, |activity| {
             (activity.rejected, activity.cause) = (Some(reason.to_owned()), cause.map(str::to_owned));
-            activity.rejected_by.extend(build.clone());
+            activity.rejected_by.insert(build.clone());
             activity.parked = true;
             activity.crashes = CrashRecord::default();
         })?;
         let (id, instance) = (&tenure.activity, &tenure.activity.execution.instance);
         self.signals.changed(instance);
         let Some(activity) = self.activities.get(id) else { return Ok(done) };
-        if let Some(build) = build {
-            self.effects.rejections.push((activity.seq, id.execution.number, id.call, build));
-        }
+        self.effects.rejections.push((activity.seq, id.execution.number, id.call, build));
         let (name, tag) = (activity.name.as_str(), activity.tag.as_deref());
         if self.members.can_try_activity(name, tag, &activity.rejected_by) {
             self.change_activity(id, |activity| activity.parked = false);

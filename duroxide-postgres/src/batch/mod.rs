@@ -211,9 +211,8 @@ async fn run(connection: &Connection, state: &State, entries: &[Entry], waits: b
     let result = attempt(connection, state, entries, &scopes, waits).await;
     if let Err(failure) = &result
         && failure.fault.spares_connection()
-        && connection.client.batch_execute("ROLLBACK").await.is_err()
     {
-        connection.spoil();
+        connection.roll_back().await;
     }
     result
 }

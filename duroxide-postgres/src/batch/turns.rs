@@ -46,7 +46,10 @@ impl Model {
     }
 
     fn check(&self, instance: &Instance, lease: Option<&Lease>, turn: &Turn) -> Result<(), CommitError> {
-        if lease.is_some_and(|lease| instance.owner != Some(lease.epoch)) {
+        let rejects = matches!(turn.then, Then::Suspend { .. });
+        let is_fenced =
+            |lease: &Lease| instance.owner != Some(lease.epoch) || (rejects && !self.members.contains(lease.epoch));
+        if lease.is_some_and(is_fenced) {
             return Err(CommitError::Fenced);
         }
         let current = instance.current(&turn.execution.instance) == turn.execution && instance.last_event == turn.after;

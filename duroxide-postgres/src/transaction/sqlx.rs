@@ -1,7 +1,8 @@
 //! Transactions of `sqlx`, on connections of a pool of the program.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
 use duroxide::provider::{
     ActivityTransaction, TransactionBody, TransactionEnd, TransactionSource, TransactionalAttempt, WithinError,
@@ -9,7 +10,7 @@ use duroxide::provider::{
 use futures_util::future::BoxFuture;
 use sqlx_core::query_scalar::query_scalar;
 use sqlx_core::transaction::Transaction;
-use sqlx_postgres::{PgConnection, PgPool, Postgres};
+use sqlx_postgres::{PgConnectOptions, PgConnection, PgPool, Postgres};
 
 use super::{record, state_of};
 use crate::state::State;
@@ -65,11 +66,18 @@ impl TransactionSource for Sqlx {
     ) -> BoxFuture<'a, Result<TransactionEnd, WithinError>> {
         Box::pin(async move {
             let state = state_of(attempt)?;
-            if !state.transactions.has_pool_of_same_database(pool, state).await? {
+            let begun = async {
+                if !state.transactions.leads_to_same_database(pool, state).await? {
+                    return Ok(None);
+                }
+                Ok::<_, WithinError>(Some(pool.begin().await.map_err(SqlError::from)?))
+            };
+            let late =
+                |_| WithinError::Failed { retryable: true, reason: "the pool gives no connection in time".to_owned() };
+            let Some(transaction) = tokio::time::timeout(BEGIN, begun).await.map_err(late)?? else {
                 let reason = "the pool leads to another database than the one in which the provider keeps its state";
                 return Ok(TransactionEnd::Unusable(reason.to_owned()));
-            }
-            let transaction = pool.begin().await.map_err(SqlError::from)?;
+            };
             // If the time is over, or the attempt is dropped, the pool rolls the transaction back.
             let transaction = in_transaction(transaction, state, attempt, body);
             let Ok(end) = tokio::time::timeout(attempt.limit, transaction).await else {
@@ -99,14 +107,18 @@ async fn in_transaction(
     Ok(end)
 }
 
+/// The longest wait for a connection of the pool, whose own limit does not hold for a server that falls silent. Above the
+/// default of that limit.
+const BEGIN: Duration = Duration::from_secs(45);
 /// The database, and the time at which its server was started: together they name it, by any of its addresses.
 const DATABASE: &str = "SELECT current_database() || ' ' || extract(epoch FROM pg_postmaster_start_time())";
 
 impl super::Transactions {
     /// Returns true if the pool leads to the database of the provider. Another database may have a schema of the same name:
     /// there, every attempt would look as if its tenure were over.
-    async fn has_pool_of_same_database(&self, pool: &PgPool, state: &State) -> Result<bool, WithinError> {
-        if self.pool_is_checked.load(Ordering::Relaxed) {
+    async fn leads_to_same_database(&self, pool: &PgPool, state: &State) -> Result<bool, WithinError> {
+        let options = Arc::downgrade(&pool.connect_options());
+        if self.is_checked(&options) {
             return Ok(true);
         }
         let of_pool: Option<String> = query_scalar(DATABASE).fetch_one(pool).await.map_err(SqlError::from)?;
@@ -114,7 +126,15 @@ impl super::Transactions {
         let row = own.query_one(DATABASE, &[]).await.map_err(SqlError::from)?;
         self.give_back(own);
         let is_same = row.try_get::<_, Option<String>>(0).map_err(SqlError::from)? == of_pool;
-        self.pool_is_checked.store(is_same, Ordering::Relaxed);
+        if is_same {
+            self.checked_pools.lock().unwrap_or_else(PoisonError::into_inner).push(options);
+        }
         Ok(is_same)
+    }
+
+    fn is_checked(&self, options: &Weak<PgConnectOptions>) -> bool {
+        let mut checked = self.checked_pools.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.retain(|options| options.strong_count() > 0);
+        checked.iter().any(|checked| checked.ptr_eq(options))
     }
 }

@@ -1,8 +1,6 @@
 //! Transactions of `tokio-postgres`, on connections of the provider.
 
 use std::ops::{Deref, DerefMut};
-#[cfg(feature = "sqlx")]
-use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -209,9 +207,10 @@ async fn in_transaction(
 /// The idle connections for transactions of activities. Their number is that of the activities that have run at once.
 #[derive(Default)]
 pub(crate) struct Transactions {
-    /// True if it was found that the pool of `sqlx` leads to the database of the provider.
+    /// The options of the pools of `sqlx` that lead to the database of the provider. The pools share them with their clones.
+    /// A std mutex, held for a few instructions.
     #[cfg(feature = "sqlx")]
-    pub(super) pool_is_checked: AtomicBool,
+    pub(super) checked_pools: Mutex<Vec<std::sync::Weak<sqlx_postgres::PgConnectOptions>>>,
     /// A std mutex, held for a few instructions.
     idle: Mutex<Vec<Client>>,
 }

@@ -1,12 +1,14 @@
 //! Histories and a database that were recorded by earlier versions: the current code replays and continues them.
 //!
-//! `tests/histories/*.json` holds one execution each, `tests/histories/live.db` a database with instances in every state.
+//! `tests/histories/*.json` holds one execution each, `tests/histories/live.db` a database with instances in every state, and
+//! `tests/histories/live-postgres.jsonl` the rows of the same instances in PostgreSQL.
 //! To record histories of a new operation, extend `programs.rs` and run
 //! `cargo test -p duroxide-tests --test e2e record_ -- --ignored`. Existing files are never overwritten.
 
 mod file;
 mod programs;
 mod record;
+mod rows;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -176,7 +178,17 @@ async fn recorded_database_is_migrated_and_its_instances_finish() {
     let work = tempfile::tempdir().unwrap();
     let database = work.path().join("live.db");
     std::fs::copy(folder().join("live.db"), &database).unwrap();
-    let provider = SqliteProvider::open(&database).unwrap();
+    instances_finish(SqliteProvider::open(&database).unwrap()).await;
+}
+
+#[tokio::test]
+async fn recorded_rows_of_postgres_are_migrated_and_finish() {
+    let Some(url) = support::postgres::server() else { return };
+    let schema = Schema::new(url, "golden_rows");
+    instances_finish(rows::migrated(&schema).await).await;
+}
+
+async fn instances_finish(provider: impl Provider + Clone) {
     let client = Client::new(provider.clone());
     check_finished(&client).await;
 

@@ -1,12 +1,16 @@
 //! Records histories and the database. Run by hand for each version that adds an operation or a format.
 
+use std::sync::Arc;
+
 use duroxide::client::Note;
 use duroxide::error::UnreadMessage;
 use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{TestRuntime, VirtualClock};
+use duroxide::transfer::Transfer;
 use duroxide::{Client, Handle};
+use support::schema::Schema;
 
 use super::file::{History, folder};
 use super::programs::*;
@@ -136,6 +140,20 @@ async fn record_later_formats() {
     compensated.cancel("changed our mind").await.unwrap();
     save_finished("format-7-cancelled", compensated).await;
     test.shutdown().await.unwrap();
+}
+
+/// Moves the instances of the recorded database to PostgreSQL, and records their rows.
+#[tokio::test]
+#[ignore = "writes files, run by hand"]
+async fn record_rows_of_postgres() {
+    let Some(url) = support::postgres::server() else { return };
+    let (schema, first) = (Schema::new(url, "golden_record"), Schema::new(url, "golden_first"));
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("live.db");
+    std::fs::copy(folder().join("live.db"), &path).unwrap();
+    let (from, to) = (SqliteProvider::open(&path).unwrap(), schema.connect());
+    Transfer::new(Arc::new(from), Arc::new(to)).replay_with(registry()).run().await.unwrap();
+    super::rows::record(&schema, &first).await;
 }
 
 #[tokio::test]

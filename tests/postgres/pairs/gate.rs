@@ -19,30 +19,31 @@ const INSTALL: &str = "
         RETURN NULL;
     END $$;
     DO $$ DECLARE t text; BEGIN
-        FOREACH t IN ARRAY ARRAY['instances', 'live', 'ready', 'messages', 'activities', 'nodes', 'dedup', 'mail'] LOOP
+        FOREACH t IN ARRAY ARRAY['instances', 'live', 'ready', 'messages', 'activities', 'nodes', 'dedup', 'mail', 'events',
+            'executions'] LOOP
             EXECUTE format('CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE OR DELETE ON %I
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold()', t);
         END LOOP;
     END $$";
 
 /// Returns a URL whose sessions have the mark.
-pub(super) fn held_url(url: &str) -> String {
+pub(crate) fn held_url(url: &str) -> String {
     format!("{url}{}options=-c%20gate.holds%3Don", if url.contains('?') { '&' } else { '?' })
 }
 
 /// Starts a server that logs waits.
-pub(super) fn server() -> Option<Cluster> {
+pub(crate) fn server() -> Option<Cluster> {
     Cluster::start(SETTINGS)
 }
 
-pub(super) struct Gate {
+pub(crate) struct Gate {
     client: Client,
     /// Tells that a transaction may have begun to wait. An async mutex: it is held by the one that waits.
     waits: Mutex<mpsc::UnboundedReceiver<()>>,
 }
 
 impl Gate {
-    pub(super) async fn install(server: &Cluster, schema: &Schema) -> Self {
+    pub(crate) async fn install(server: &Cluster, schema: &Schema) -> Self {
         let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.expect("connect");
         tokio::spawn(connection);
         client.batch_execute(&schema.within(INSTALL)).await.expect("install");
@@ -53,35 +54,34 @@ impl Gate {
         self.client.batch_execute(sql).await.expect("execute");
     }
 
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.execute("SELECT pg_advisory_lock(7007, 1)").await;
     }
 
-    pub(super) async fn open(&self) {
+    pub(crate) async fn open(&self) {
         self.execute("SELECT pg_advisory_unlock_all()").await;
     }
 
     /// Empties all tables.
-    pub(super) async fn clear(&self) {
-        let tables =
-            "instances live ready events executions messages activities rejections mail cancellations dedup nodes";
+    pub(crate) async fn clear(&self) {
+        let tables = "instances live ready events executions messages activities attempts rejections mail cancellations dedup nodes";
         let clear: Vec<_> = tables.split(' ').map(|table| format!("DELETE FROM {table}")).collect();
         self.execute(&clear.join("; ")).await;
     }
 
     /// Makes the lease of a node end, as if it had not been renewed for a long time.
-    pub(super) async fn expire(&self, lease: Lease) {
+    pub(crate) async fn expire(&self, lease: Lease) {
         let expire = "UPDATE nodes SET expires_at = 'epoch', suspected_at = 'epoch' WHERE epoch";
         self.execute(&format!("{expire} = {}", lease.epoch)).await;
     }
 
     /// Waits until a transaction waits at the gate.
-    pub(super) async fn until_held(&self) {
+    pub(crate) async fn until_held(&self) {
         self.until("count(*) FILTER (WHERE classid = 7007 AND locktype = 'advisory') > 0").await;
     }
 
     /// Waits until another transaction waits beside it.
-    pub(super) async fn until_both_wait(&self) {
+    pub(crate) async fn until_both_wait(&self) {
         self.until("count(*) FILTER (WHERE classid IS DISTINCT FROM 7007 OR locktype <> 'advisory') > 0").await;
     }
 

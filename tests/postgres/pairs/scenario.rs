@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duroxide::id::{ActivityId, CallId, CommitId, EventId, NodeId};
+use duroxide::Filter;
+use duroxide::id::{ActivityId, AuditId, CallId, CommitId, EventId, ExecutionId, NodeId};
 use duroxide::provider::*;
 use duroxide::{InstanceId, Payload, Timestamp};
 use semver::Version;
@@ -28,11 +29,22 @@ pub(super) enum Op {
     Outcome,
     Retry,
     ReleaseActivity,
+    Park,
     ReleaseOwned,
+    ContinueOwned,
+    SuspendOwned,
     TerminateOwned,
     TerminateIdle,
+    PauseOwned,
+    PauseIdle,
     Resume,
+    Wake,
+    DropMessage,
+    GraftOwned,
+    GraftDone,
+    RedactDone,
     Delete,
+    Prune,
     Claim,
     ClaimAll,
     Join,
@@ -58,11 +70,22 @@ impl Op {
         Self::Outcome,
         Self::Retry,
         Self::ReleaseActivity,
+        Self::Park,
         Self::ReleaseOwned,
+        Self::ContinueOwned,
+        Self::SuspendOwned,
         Self::TerminateOwned,
         Self::TerminateIdle,
+        Self::PauseOwned,
+        Self::PauseIdle,
         Self::Resume,
+        Self::Wake,
+        Self::DropMessage,
+        Self::GraftOwned,
+        Self::GraftDone,
+        Self::RedactDone,
         Self::Delete,
+        Self::Prune,
         Self::Claim,
         Self::ClaimAll,
         Self::Join,
@@ -70,6 +93,40 @@ impl Op {
         Self::Renew,
         Self::TakeOver,
     ];
+
+    /// Returns true if both requests concern an instance, or one of them concerns a node and so all of its items.
+    pub(super) fn can_meet(self, other: Self) -> bool {
+        let (own, others) = (self.instances(), other.instances());
+        own.is_empty() || others.is_empty() || own.iter().any(|name| others.contains(name))
+    }
+
+    fn instances(self) -> &'static [&'static str] {
+        match self {
+            Self::StartFresh | Self::StartFreshOwned | Self::AttachFresh | Self::SendFresh => &["fresh"],
+            Self::StartChildFresh => &["fresh", "owned"],
+            Self::SendOwned
+            | Self::TurnOwned
+            | Self::FinishOwned
+            | Self::Outcome
+            | Self::Retry
+            | Self::ReleaseActivity
+            | Self::Park
+            | Self::ReleaseOwned
+            | Self::ContinueOwned
+            | Self::SuspendOwned
+            | Self::TerminateOwned
+            | Self::PauseOwned
+            | Self::Wake
+            | Self::GraftOwned => &["owned"],
+            Self::SendIdle | Self::TerminateIdle | Self::PauseIdle | Self::DropMessage => &["idle"],
+            Self::ReplaceDone | Self::SendDone | Self::GraftDone | Self::RedactDone => &["done"],
+            Self::Delete => &["done", "idle"],
+            // A pair with an end of an instance.
+            Self::Prune => &["done", "owned", "idle"],
+            Self::SendStuck | Self::Resume => &["stuck"],
+            Self::Claim | Self::ClaimAll | Self::Join | Self::Leave | Self::Renew | Self::TakeOver => &[],
+        }
+    }
 }
 
 fn id(name: &str) -> InstanceId {
@@ -220,16 +277,47 @@ impl Scenario {
                 write(Write::Retry { tenure: tenure(), visible_at: at(4), failed, cause: None }).await
             }
             Op::ReleaseActivity => write(Write::ReleaseActivity { tenure: tenure() }).await,
+            Op::Park => {
+                let reason = "\"no\"".to_owned();
+                write(Write::Park { tenure: tenure(), reason, cause: None }).await
+            }
             Op::ReleaseOwned => write(Write::ReleaseInstance { execution, claim: 0 }).await,
+            Op::ContinueOwned => {
+                let next = MessageRow { lane: Lane::Start, execution: Some(2), ..MessageRow::new("next") };
+                let messages = vec![Outgoing { to: id("owned"), identity: None, message: next }];
+                write(Write::Turn(Box::new(Turn { messages, then: Then::ContinueAsNew { version: None }, ..turn() })))
+                    .await
+            }
+            Op::SuspendOwned => {
+                let then = Then::Suspend { reason: "\"stuck\"".to_owned() };
+                write(Write::Turn(Box::new(Turn { events: Vec::new(), then, ..turn() }))).await
+            }
             Op::TerminateOwned => submit(terminate(turn())).await,
             Op::TerminateIdle => {
                 let turn = Turn::new(self.idle.first_execution(), EventId(0), at(3));
                 submit(terminate(Turn { events: vec![event(1)], ..turn })).await
             }
+            Op::PauseOwned => submit(pause("owned")).await,
+            Op::PauseIdle => submit(pause("idle")).await,
             Op::Resume => submit(Submission::Resume { instance: id("stuck"), time: at(3) }).await,
+            Op::Wake => {
+                let request = WakeRequest { id: CommitId::new(), instance: id("owned"), call: None, time: at(4) };
+                submit(Submission::Wake(request)).await
+            }
+            Op::DropMessage => submit(Submission::Drop { instance: id("idle"), message: self.idle.start.id }).await,
+            Op::GraftOwned => submit(graft(self.owned.first_execution())).await,
+            Op::GraftDone => submit(graft(self.done.first_execution())).await,
+            Op::RedactDone => {
+                let request = RedactRequest { execution: self.done.first_execution(), receipt: AuditId::new() };
+                submit(Submission::Redact(request)).await
+            }
             Op::Delete => {
                 let admin = provider.admin().expect("it has an Admin");
                 text(admin.delete(&[id("done"), id("idle")], &[]).await)
+            }
+            Op::Prune => {
+                let admin = provider.admin().expect("it has an Admin");
+                text(admin.prune(&Filter::default(), at(50), &Page::new(10)).await)
             }
             Op::Claim => claim(Want { instances: 1, activities: Vec::new(), ..want(0) }).await,
             Op::ClaimAll => claim(want(0)).await,
@@ -259,6 +347,30 @@ impl Scenario {
         provider.leave(&lease).await.expect("leave");
         state
     }
+}
+
+fn pause(name: &str) -> Submission {
+    let (reason, cause) = ("\"held\"".to_owned(), "DUR0010: held".to_owned());
+    let (id, instance) = (CommitId::new(), id(name));
+    Submission::Suspend(SuspendRequest { id, instance, reason, cause, until: None, time: at(3) })
+}
+
+/// Replaces an execution, as it is before the pair, by the next one.
+fn graft(execution: ExecutionId) -> Submission {
+    let message = MessageRow { lane: Lane::Start, execution: Some(execution.number + 1), ..MessageRow::new("grafted") };
+    let (consumed, cancelled_activities) = (Vec::new(), Vec::new());
+    let next = NextExecution { execution, last_event: EventId(3), consumed, cancelled_activities };
+    Submission::Graft(Box::new(Graft {
+        id: CommitId::new(),
+        target: GraftTarget::Next(next),
+        version: None,
+        history: Vec::new(),
+        activities: Vec::new(),
+        messages: vec![StoredMessage { row: message, stored_at: at(3), by_client: false }],
+        starts: Vec::new(),
+        outgoing: Vec::new(),
+        time: at(4),
+    }))
 }
 
 fn commit(write: Write) -> Arc<Commit> {

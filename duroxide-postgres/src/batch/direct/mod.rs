@@ -83,8 +83,8 @@ pub(super) async fn run(
     let written = connection.run(&steps(state, &turns, members, deadline)).await;
     if let Err(fault) = written {
         let is_clean = fault.spares_connection();
-        if is_clean && connection.client.batch_execute("ROLLBACK").await.is_err() {
-            connection.spoil();
+        if is_clean {
+            connection.roll_back().await;
         }
         return Err(Failure { is_unknown: !is_clean, fault });
     }
