@@ -187,13 +187,14 @@ pub(crate) async fn instance(
     let [found, outcome, waiting, members] = &answers[..] else {
         return Err(Fault::Unreadable("a read of an instance has other answers".to_owned()));
     };
+    // Also for an unknown instance: the members are told of work.
+    let members = state.code.members(members)?;
     let Some(row) = found.first() else { return Ok(None) };
     let mut record = record(row)?;
     if record.status.is_finished() {
         record.outcome = outcome.first().map(|row| self::outcome(row, record.last_event)).transpose()?.flatten();
     }
     let ready_at = row.try_get::<_, Option<i64>>("ready_at")?.map(|ready| read_ready(ready).since(now));
-    let members = state.code.members(members)?;
     record.unclaimed = unclaimed(&record, ready_at.filter(|since| *since <= now), waiting, &members, now)?;
     Ok(Some(record))
 }

@@ -76,7 +76,7 @@ async fn events_that_an_instance_has_not_read_are_named() {
     handle.raise_named("why-wrod", &2).await.unwrap();
     test.sleep(Duration::ZERO).await;
     let why = client.why("why-unread").await.unwrap();
-    assert!(why.text.starts_with("It waits for event `why-word`"), "{why}");
+    assert!(why.text.starts_with("It has been waiting for event `why-word`"), "{why}");
     assert!(why.text.ends_with(" Unread: 2 `why-wrod`."), "{why}");
     let is_named = |fact: &Fact| matches!(fact, Fact::Unread { event, count: 2, .. } if event == "why-wrod");
     assert!(why.facts.iter().any(is_named), "{:?}", why.facts);
