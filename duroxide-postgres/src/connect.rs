@@ -41,7 +41,7 @@ pub(crate) enum Use {
     Hot,
     /// Statements that may wait for a lock, and are repeated.
     Waiting,
-    /// Reads of the history and of single instances.
+    /// Reads of the history and of single instances, watches and notifications.
     Reading,
     /// Statements whose plans are left to the server.
     Planned,

@@ -29,7 +29,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// Starts a lane on the current runtime. It ends when the returned value is dropped and its queue is empty. Requests
-    /// run one after another; those of [`Use::Reading`], which are single statements, run side by side.
+    /// run one after another; those of [`Use::Reading`], whose statements are each a transaction, run side by side.
     pub(crate) fn spawn(state: Arc<State>, purpose: Use, limit: Duration) -> Self {
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
         let wakeups = state.wakeups.clone();

@@ -49,18 +49,24 @@ pub(crate) async fn run(state: Arc<State>, lanes: Lanes, from: Uuid) {
 }
 
 async fn keep_listening(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &mut bool) {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut polled) = (FIRST_PAUSE, Instant::now());
     // A panic has closed the last connection.
+    state.set_hears(false);
     session::withdraw(state, &lanes.renew);
     loop {
         let begun = Instant::now();
         if let Err(reason) = listen_once(state, lanes, from, is_warned).await {
             tracing::debug!(reason, "the listening connection is lost");
         }
+        state.set_hears(false);
         session::withdraw(state, &lanes.renew);
         // The polls continue while there is no connection.
         state.wakeups.work();
         state.within.wake();
+        if polled.elapsed() > watches::POLL {
+            polled = Instant::now();
+            state.wakeups.changed_where(|_| true);
+        }
         if begun.elapsed() > 2 * PERIOD {
             pause = FIRST_PAUSE;
         }
@@ -97,6 +103,9 @@ async fn listen_once(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &
             payload = received.recv() => match payload {
                 Some(payload) if payload == probe => {
                     hears = true;
+                    // Until now, no watch was written.
+                    state.set_hears(true);
+                    state.wakeups.changed_where(|_| true);
                     is_locked = lock_nodes(state, &lanes.renew, &connection).await?;
                 }
                 Some(payload) => tell(state, &lanes.read, &payload, from),
@@ -131,11 +140,8 @@ async fn listen_once(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &
             _ = lock_again.tick(), if hears && !is_locked => {
                 is_locked = lock_nodes(state, &lanes.renew, &connection).await?;
             }
-            // A failure leaves the rows to the next one.
             _ = expire_watches.tick(), if state.wakeups.is_watched() => {
-                let expire = async |connection: Shared| connection.query(step!(watches::EXPIRE)).await;
-                let expired = lanes.read.call("remove old watches", expire).await;
-                tracing::trace!(failed = expired.is_err(), "watches whose time is over were removed");
+                tokio::spawn(watches::expire(state.clone(), lanes.read.clone()));
             }
             _ = poll_watches.tick() => {
                 state.wakeups.changed_where(|_| true);

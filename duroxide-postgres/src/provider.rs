@@ -228,15 +228,9 @@ impl Provider for PostgresProvider {
 
     fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         let instance = instance.clone();
-        let listener = self.handle.state.listener;
-        let watch = async move |connection: Shared| watches::watch(&connection, &instance, listener).await;
-        Box::pin(async move {
-            let (record, is_registered) = self.handle.lanes.read.call("watch an instance", watch).await?;
-            if !is_registered {
-                self.handle.state.polls_watches();
-            }
-            Ok(record)
-        })
+        let state = self.handle.state.clone();
+        let watch = async move |connection: Shared| watches::watch(&connection, &state, &instance).await;
+        Box::pin(self.handle.lanes.read.call("watch an instance", watch))
     }
 
     fn instance<'a>(

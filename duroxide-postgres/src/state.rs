@@ -36,7 +36,9 @@ pub(crate) struct State {
     pub(crate) sessions: Sessions,
     pub(crate) within: Within,
     pub(crate) transactions: Transactions,
-    /// True once it was logged that changes of watched instances are found by polls.
+    /// True if the notifications of other processes arrive.
+    hears: AtomicBool,
+    /// True once the role of this process was found to have no right to watch instances.
     polls_watches: AtomicBool,
     /// False if a newer program has changed the schema so that this one may only read it.
     may_write: AtomicBool,
@@ -83,6 +85,7 @@ impl State {
             clock: DatabaseClock::new(),
             wakeups: Wakeups::default(),
             listener: NodeId::new().0,
+            hears: AtomicBool::new(false),
             polls_watches: AtomicBool::new(false),
             code: KnownCode::default(),
             looks: Looks::default(),
@@ -104,6 +107,16 @@ impl State {
     /// Fails if this program may only read the schema.
     pub(crate) fn check_may_write(&self, operation: &'static str) -> Result<(), ProviderError> {
         if self.may_write.load(Ordering::Relaxed) { Ok(()) } else { Err(newer(&self.database.schema, operation)) }
+    }
+
+    pub(crate) fn set_hears(&self, hears: bool) {
+        self.hears.store(hears, Ordering::Relaxed);
+    }
+
+    /// Returns true if this process can be notified of the changes of instances: its notifications arrive, and its role may
+    /// write the watches.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.hears.load(Ordering::Relaxed) && !self.polls_watches.load(Ordering::Relaxed)
     }
 
     /// Logs once that the role of this process may not watch instances.

@@ -29,10 +29,11 @@ impl Rows {
         self.take_over_dead();
         let Some(node) = self.nodes.get_mut(&lease.epoch) else { return Renewal::Lost };
         node.report = report.clone();
+        let build = node.info.build.clone();
         // The nodes live in this process: only `kill` makes one dead, so a lease needs no limit.
         let mut others = Others::default();
         let members = self.nodes.iter().filter(|(epoch, _)| **epoch != lease.epoch);
-        members.for_each(|(_, node)| others.add(&node.report));
+        members.for_each(|(_, node)| others.add((node.info.build == build).then_some(&node.report)));
         Renewal::Held { valid_for: Duration::MAX, others }
     }
 

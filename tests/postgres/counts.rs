@@ -85,11 +85,11 @@ async fn results_in_another_process_are_read_together() {
     let runtime = process(schema.connect()).start().await.expect("start");
     let start = async |n: u32| pg_sum::start(&runtime.client(), format!("i-{n}"), 1).await.expect("start");
     let handles = join_all((0..RESULTS).map(start)).await;
-    let elsewhere = Client::new(schema.connect());
-    // Both processes listen, and have sent their probes. A process watches all again once it listens.
-    while cluster.log().lines().filter(|line| line.contains("\"work\":false")).count() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let provider = schema.connect();
+    let mut signals = provider.wakeups().subscribe();
+    let elsewhere = Client::new(provider);
+    // It listens, and its notifications arrive: then it watches all again.
+    while tokio::time::timeout(Duration::from_secs(1), signals.changed()).await.is_ok() {}
     let before = statements(&cluster);
     let result = async |n: u32| pg_sum::handle(&elsewhere, format!("i-{n}")).result().await.expect("completed");
     let raise = async {

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use duroxide::history::{AwaitedKind, WaitsFilter};
-use duroxide::provider::{Admin, Dimension, Filter, Page, Subject};
+use duroxide::id::{Epoch, InstanceId};
+use duroxide::provider::{Admin, AuditQuery, Dimension, Filter, Page, Subject};
 use duroxide::{ErrorCode, InstanceStatus, Timestamp};
+use semver::Version;
 
 use crate::measure::Times;
 
@@ -39,6 +41,7 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
     let hour = Filter { created_from: Some(hours(241)), created_before: Some(hours(240)), ..Filter::default() };
     let lists = [
         ("newest", Filter::default(), 0.13),
+        ("in the middle", Filter { created_before: Some(hours(15 * 24)), ..Filter::default() }, 0.4),
         ("failed", status(InstanceStatus::Failed), 0.14),
         ("cancelled (few)", status(InstanceStatus::Cancelled), 0.17),
         ("terminated (none)", status(InstanceStatus::Terminated), 0.1),
@@ -46,7 +49,12 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
         ("label of half of the instances", label("region", "eu"), 0.17),
         ("label of 20 instances", label("customer", "c77"), 0.07),
         ("rare name, running", Filter { statuses: vec![InstanceStatus::Running], ..rare() }, 3.4),
+        ("rare name, failed", Filter { statuses: vec![InstanceStatus::Failed], ..rare() }, 0.35),
         ("rare name", rare(), 84.0),
+        ("id prefix", Filter { id_prefix: Some("order-05".to_owned()), ..Filter::default() }, 0.2),
+        ("version", Filter { version: Some(Version::new(1, 0, 0)), ..Filter::default() }, 0.2),
+        ("node", Filter { node: Some(Epoch(1_000_000)), ..Filter::default() }, 3.5),
+        ("changed within the last hour", Filter { updated_from: Some(hours(1)), ..Filter::default() }, 30.0),
         (
             "failed, label of half of the instances",
             Filter { statuses: vec![InstanceStatus::Failed], ..label("region", "us") },
@@ -102,22 +110,59 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
         times.push(begun.elapsed());
     }
     measured.push(Measured { question: "nodes", ms: times.percentile_ms(0.5), target_ms: 3.5, found: 0, searched: 0 });
+    measured.extend(of_one(admin).await?);
     Ok(measured)
+}
+
+/// Reads the parts of one instance, and the audit, several times.
+async fn of_one(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
+    let id = InstanceId::new("order-0500000")?;
+    let [mut activities, mut messages, mut rows, mut audit]: [Times; 4] = Default::default();
+    for _ in 0..RUNS {
+        let begun = Instant::now();
+        admin.activities(&id).await?;
+        activities.push(begun.elapsed());
+        let begun = Instant::now();
+        admin.messages(&id).await?;
+        messages.push(begun.elapsed());
+        let begun = Instant::now();
+        admin.rows(&id).await?;
+        rows.push(begun.elapsed());
+        let begun = Instant::now();
+        admin.audit(&AuditQuery::default(), &Page::new(50)).await?;
+        audit.push(begun.elapsed());
+    }
+    let of = |question, mut times: Times| {
+        let ms = times.percentile_ms(0.5);
+        Measured { question, ms, target_ms: 1.0, found: 0, searched: 0 }
+    };
+    let parts = [
+        ("activities of an instance", activities),
+        ("messages of an instance", messages),
+        ("rows of an instance", rows),
+        ("audit, newest", audit),
+    ];
+    Ok(parts.map(|(question, times)| of(question, times)).into())
 }
 
 /// Counts the open instances and the queues several times.
 async fn groups(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
     let open = vec![InstanceStatus::Running, InstanceStatus::Suspended];
     let open = Filter { statuses: open, ..Filter::default() };
+    let hour = Timestamp::from(std::time::SystemTime::now()) - Duration::from_secs(3600);
+    let failed = Filter { statuses: vec![InstanceStatus::Failed], finished_from: Some(hour), ..Filter::default() };
     let counts = [
         ("groups: open, by name and waits", Subject::Instances, vec![Dimension::Name, Dimension::Waits], 200.0),
         ("groups: open, by cause", Subject::Instances, vec![Dimension::Cause], 200.0),
+        ("groups: open, by name and status", Subject::Instances, vec![Dimension::Name, Dimension::Status], 39.0),
         ("groups: queues", Subject::Activities, vec![Dimension::Name, Dimension::Tag, Dimension::State], 100.0),
         ("groups: activities, by cause", Subject::Activities, vec![Dimension::Name, Dimension::Cause], 100.0),
     ];
     let mut measured = Vec::new();
-    for (question, of, by, target_ms) in counts {
-        let filter = if of == Subject::Instances { open.clone() } else { Filter::default() };
+    let of_open = |of| if of == Subject::Instances { open.clone() } else { Filter::default() };
+    let counts = counts.map(|(question, of, by, target_ms)| (question, of, of_open(of), by, target_ms));
+    let failed = ("groups: failed in the last hour, by name", Subject::Instances, failed, vec![Dimension::Name], 11.0);
+    for (question, of, filter, by, target_ms) in counts.into_iter().chain([failed]) {
         let (mut times, mut found) = (Times::default(), 0);
         for _ in 0..RUNS {
             let begun = Instant::now();

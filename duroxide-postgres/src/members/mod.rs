@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use duroxide::Timestamp;
 use duroxide::id::Epoch;
 use duroxide::provider::{Departure, Lease, NodeInfo, Others, Renewal};
+use tokio_postgres::Row;
 
 pub(crate) use self::sweep::sweep;
 
@@ -58,7 +59,7 @@ macro_rules! overdue {
 /// - `expired`: its lease is over, and it has not renewed for a third of it since it was suspected.
 macro_rules! states {
     () => {
-        "n.epoch, n.report, n.dead, n.freed, n.died_at < clock_timestamp() - interval '2 minutes' AS old,
+        "n.epoch, n.build, n.report, n.dead, n.freed, n.died_at < clock_timestamp() - interval '2 minutes' AS old,
          n.expires_at <= clock_timestamp()
              AND n.suspected_at + make_interval(secs => n.lease / 3000000.0) <= clock_timestamp() AS expired"
     };
@@ -145,6 +146,7 @@ pub(crate) async fn renew(
     let renew = step!(RENEW, int(lease.epoch.0), holds, own, class, expires, room, permits, report);
     let rows = connection.query(renew).await?;
     let (mut others, mut is_free) = (Others::default(), false);
+    let build = own_build(&rows, lease)?;
     let (mut dead, mut old) = (Vec::new(), Vec::new());
     for row in &rows {
         let epoch = Epoch(natural(row, "epoch")?);
@@ -154,7 +156,8 @@ pub(crate) async fn renew(
             if is_expired && epoch != lease.epoch {
                 dead.push(epoch);
             } else if epoch != lease.epoch {
-                others.add(&node_report(row)?);
+                let report = node_report(row)?;
+                others.add((row.try_get::<_, &str>("build")? == build).then_some(&report));
             }
         } else if !row.try_get::<_, bool>("freed")? {
             dead.push(epoch);
@@ -177,6 +180,16 @@ pub(crate) async fn renew(
     // Counted by the node from before the request, by the database from a later moment.
     let renewal = Renewal::Held { valid_for: lease_time, others };
     Ok(Renewed { renewal, dead, lease_time, expires: row.try_get("expires")? })
+}
+
+/// Returns the build of the node that renews; an empty text if it is no longer there.
+fn own_build(rows: &[Row], lease: Lease) -> Result<String, Fault> {
+    for row in rows {
+        if Epoch(natural(row, "epoch")?) == lease.epoch {
+            return Ok(row.try_get("build")?);
+        }
+    }
+    Ok(String::new())
 }
 
 /// Removes the rows of nodes that died some minutes ago, and the ids of requests that are no longer sent again.

@@ -46,15 +46,15 @@ impl Balance {
     }
 
     /// Returns how many of the live instances a busy node releases, if this many turns wait for a thread here: a twentieth
-    /// if they are more than 1.3 times the mean of all members.
+    /// if they are more than 1.3 times the mean of the node and its peers.
     ///
     /// An instance that is released moves with its next message or timer, so a share that is released in vain costs a
     /// replay for each instance. The limit and the small steps keep nodes of about the same load from exchanging theirs.
     pub(super) fn share_to_shed(&self, waiting_turns: usize, live: usize) -> usize {
-        let (own, nodes) = (waiting_turns as u64, self.others.nodes as u64 + 1);
+        let (own, nodes) = (waiting_turns as u64, self.others.peers as u64 + 1);
         let all = own.saturating_add(self.others.waiting_turns);
         let is_over = own.saturating_mul(nodes).saturating_mul(10) > all.saturating_mul(13);
-        if is_over && self.has_others() { live.div_ceil(20).min(Self::BATCH) } else { 0 }
+        if is_over && self.others.peers > 0 { live.div_ceil(20).min(Self::BATCH) } else { 0 }
     }
 
     /// Returns true if new work is left to other members.
@@ -71,7 +71,7 @@ mod tests {
     fn instances_are_released_a_minute_after_their_last_use() {
         let (mut balance, begun) = (Balance::default(), Instant::now());
         let mut after = |seconds, nodes, last_use| {
-            balance.renewed(Others { nodes, waiting_turns: 0 }, begun + Duration::from_secs(seconds), last_use);
+            balance.renewed(Others { nodes, ..Others::default() }, begun + Duration::from_secs(seconds), last_use);
             balance.release_up_to()
         };
         assert_eq!(after(0, 1, 7), None);
@@ -87,15 +87,15 @@ mod tests {
     fn only_a_node_with_others_leaves_work_to_them() {
         let mut balance = Balance::default();
         assert!(!balance.is_busy(false));
-        balance.renewed(Others { nodes: 1, waiting_turns: 0 }, Instant::now(), 0);
+        balance.renewed(Others { nodes: 1, ..Others::default() }, Instant::now(), 0);
         assert!(balance.is_busy(false) && !balance.is_busy(true));
     }
 
     #[test]
     fn only_a_node_above_the_mean_sheds_a_small_share() {
-        let shed = |nodes, waiting_turns, own, live| {
+        let shed = |peers, waiting_turns, own, live| {
             let mut balance = Balance::default();
-            balance.renewed(Others { nodes, waiting_turns }, Instant::now(), 0);
+            balance.renewed(Others { nodes: 4, peers, waiting_turns }, Instant::now(), 0);
             balance.share_to_shed(own, live)
         };
         assert_eq!(shed(1, 0, 500, 1_000), 50);
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(shed(1, 69, 130, 1_000), 50);
         assert_eq!(shed(3, 0, 500, 1_000_000), Balance::BATCH);
         assert_eq!(shed(1, 0, 500, 7), 1);
-        assert_eq!(shed(0, 0, 500, 1_000), 0, "no other member");
+        assert_eq!(shed(0, 0, 500, 1_000), 0, "no other member with its build");
         assert_eq!(shed(1, 0, 0, 1_000), 0);
     }
 }

@@ -166,8 +166,8 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Reads an instance, and registers the caller for its end in one step: if the instance has not finished in the answer, a
     /// later end or change is signalled by [`Wakeups::changed`] in this process, even if another process makes it. The
-    /// registration lasts until the end of the instance. The caller waits for the end, so the provider may leave out
-    /// [`InstanceRecord::unclaimed`].
+    /// registration lasts until the first signal: a caller that still waits calls this again. It waits for the end, so the
+    /// provider may leave out [`InstanceRecord::unclaimed`].
     ///
     /// Default: [`Provider::instance`], for a provider whose signals reach all its processes, or that has only one process.
     fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
@@ -208,7 +208,7 @@ pub enum Renewal {
         /// succeeds. A node whose lease has expired stops its work, even if no other node has taken over yet.
         valid_for: Duration,
         /// The other members. A node that has the store for itself keeps all work; with others it leaves work to them
-        /// while it is busy, and releases a share of its instances while it is busier than they are.
+        /// while it is busy, and releases a share of its instances while it is busier than its peers.
         others: Others,
     },
     /// The node was taken over: it owns nothing, and may join again.
@@ -220,15 +220,18 @@ pub enum Renewal {
 pub struct Others {
     /// Their number.
     pub nodes: usize,
-    /// The sum of [`NodeReport::waiting_turns`] of their last reports.
+    /// The number of those with the same build ([`NodeInfo::build`]), which can run the same instances.
+    pub peers: usize,
+    /// The sum of [`NodeReport::waiting_turns`] of the last reports of the peers.
     pub waiting_turns: u64,
 }
 
 impl Others {
-    /// Adds a member with its last report.
-    pub fn add(&mut self, report: &NodeReport) {
+    /// Adds a member. A peer has a report: its last one.
+    pub fn add(&mut self, peer: Option<&NodeReport>) {
         self.nodes += 1;
-        self.waiting_turns = self.waiting_turns.saturating_add(report.waiting_turns);
+        self.peers += usize::from(peer.is_some());
+        self.waiting_turns = self.waiting_turns.saturating_add(peer.map_or(0, |report| report.waiting_turns));
     }
 }
 

@@ -139,7 +139,18 @@ impl DeadNode {
 
 columns! {
     /// A member, and its sign of life.
-    mod pulse { EPOCH = "epoch", ID = "id", BEAT = "beat", LEASE_TIME = "lease_time", REPORT = "report" }
+    mod pulse { EPOCH = "epoch", ID = "id", BEAT = "beat", LEASE_TIME = "lease_time", BUILD = "build", REPORT = "report" }
+}
+
+/// A member, as a check reads it.
+struct Pulse {
+    epoch: Epoch,
+    id: NodeId,
+    /// The number that a node without a lock raises.
+    beat: i64,
+    lease_time: Duration,
+    build: String,
+    report: NodeReport,
 }
 
 /// Reads the members, and finds those that are dead.
@@ -151,10 +162,16 @@ pub(super) fn check(
     beats: &mut Beats,
 ) -> rusqlite::Result<Members> {
     let find = concat!("SELECT ", pulse::list!(), " FROM duroxide_nodes");
-    let nodes: Vec<(Epoch, NodeId, i64, Duration, NodeReport)> = sql.rows(find, [], |row| {
+    let nodes: Vec<Pulse> = sql.rows(find, [], |row| {
         let lease_time = Duration::from_micros(natural(row, pulse::LEASE_TIME)?);
-        let (epoch, id) = (Epoch(natural(row, pulse::EPOCH)?), NodeId(uuid(row, pulse::ID)?));
-        Ok((epoch, id, row.get(pulse::BEAT)?, lease_time, node_report(row, pulse::REPORT)?))
+        Ok(Pulse {
+            epoch: Epoch(natural(row, pulse::EPOCH)?),
+            id: NodeId(uuid(row, pulse::ID)?),
+            beat: row.get(pulse::BEAT)?,
+            lease_time,
+            build: row.get(pulse::BUILD)?,
+            report: node_report(row, pulse::REPORT)?,
+        })
     })?;
     let mut members = Members {
         held: false,
@@ -166,13 +183,16 @@ pub(super) fn check(
     };
     let now = Instant::now();
     let pause = beats.begin_check(now);
-    beats.seen.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
+    beats.seen.retain(|epoch, _| nodes.iter().any(|node| node.epoch == *epoch));
     // A node checks three times per lease time.
-    let own_lease_time = nodes.iter().find(|(epoch, ..)| *epoch == lease).map_or(Duration::ZERO, |(.., time, _)| *time);
-    for (epoch, node, row, lease_time, report) in nodes {
+    let own_node = nodes.iter().find(|node| node.epoch == lease);
+    let own_lease_time = own_node.map_or(Duration::ZERO, |node| node.lease_time);
+    let own_build = own_node.map(|node| node.build.clone());
+    for Pulse { epoch, id: node, beat: row, lease_time, build, report } in nodes {
         if epoch == lease {
             (members.held, members.lease_time) = (true, lease_time);
         } else if node != own {
+            let peer = Some(&report).filter(|_| own_build.as_ref() == Some(&build));
             let file = match NodeLock::probe(database, node) {
                 Liveness::Dead(lock) => {
                     members.dead.push(DeadNode { epoch, silent: None, seen_at: lock.beaten_at() });
@@ -192,9 +212,9 @@ pub(super) fn check(
                 }
                 Verdict::Suspect => {
                     members.suspects.push(epoch);
-                    members.others.add(&report);
+                    members.others.add(peer);
                 }
-                Verdict::Alive => members.others.add(&report),
+                Verdict::Alive => members.others.add(peer),
             }
         }
     }

@@ -1,13 +1,15 @@
 //! The state of the requests for work: the next one, and the one that is under way. At most one is.
 
+mod backlogs;
 mod retries;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use semver::Version;
 
+use self::backlogs::Backlogs;
 use self::retries::Retries;
 use super::activities::Kind;
 use super::lost::RequestNumber;
@@ -37,9 +39,7 @@ pub(super) struct WorkRequests {
     load: BTreeSet<InstanceId>,
     /// Instances whose live copies miss messages.
     gaps: BTreeSet<InstanceId>,
-    /// Live instances with many unread messages, to which other processes send. Each request names them, since mail that
-    /// is not named is answered with all messages, also those that the node has.
-    backlogs: VecDeque<InstanceId>,
+    backlogs: Backlogs,
     /// Instances that the request under way names, each with the last message number that its live copy has.
     loading: BTreeMap<InstanceId, Option<u64>>,
     /// The last claim that was received.
@@ -112,10 +112,6 @@ impl WorkRequests {
     /// The time for which nothing is claimed beside a quarantined item. It is limited, since the item may be innocent
     /// and take long.
     const ALONE: Duration = Duration::from_secs(1);
-    /// The number of messages in an answer from which on an instance has a backlog.
-    const BACKLOG: usize = 64;
-    /// The most instances that are named for their backlogs. The earliest are dropped.
-    const BACKLOGS: usize = 64;
 
     pub(super) fn new(served: Served) -> Self {
         Self {
@@ -130,7 +126,7 @@ impl WorkRequests {
             permits: 0,
             load: BTreeSet::new(),
             gaps: BTreeSet::new(),
-            backlogs: VecDeque::new(),
+            backlogs: Backlogs::default(),
             loading: BTreeMap::new(),
             claim: 0,
             heard: Vec::new(),
@@ -226,8 +222,8 @@ impl WorkRequests {
         self.quarantined.take_if(|(_, until)| *until <= now);
         let alone = self.quarantined.is_none();
         let closed = capacity.is_draining || !alone;
-        self.backlogs.retain(|instance| heard(instance).is_some());
-        let load = std::mem::take(&mut self.load).into_iter().chain(self.backlogs.iter().cloned());
+        let backlogs = self.backlogs.named(|instance| heard(instance).is_some());
+        let load = std::mem::take(&mut self.load).into_iter().chain(backlogs.cloned());
         self.loading = load.map(|instance| (instance.clone(), heard(&instance))).collect();
         (self.wanted, self.is_under_way, self.number) = (false, true, number);
         // The answer contains the next due time.
@@ -280,7 +276,8 @@ impl WorkRequests {
         if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.request_at(due);
         }
-        self.full |= self.room > 0 && acquired.instances.len() >= self.room;
+        let claimed = acquired.instances.iter().filter(|instance| claim == Some(instance.claim)).count();
+        self.full |= self.room > 0 && claimed >= self.room;
         if let Some(instance) = quarantined(acquired) {
             self.quarantined = Some((instance.clone(), now + Self::ALONE));
         }
@@ -301,11 +298,10 @@ impl WorkRequests {
             return false;
         }
         let is_mail = !answered.loading.contains_key(instance) && !answered.claims(acquired);
-        if is_mail && is_live && acquired.messages.len() > Self::BACKLOG {
-            if self.backlogs.len() == Self::BACKLOGS {
-                self.backlogs.pop_front();
-            }
-            self.backlogs.push_back(instance.clone());
+        if is_mail && is_live && acquired.messages.len() > Backlogs::MESSAGES {
+            self.backlogs.add(instance.clone());
+        } else {
+            self.backlogs.answered(instance, acquired.messages.len());
         }
         let (instance, identity) = (instance.clone(), acquired.execution.identity);
         self.heard.push(Heard { instance, identity, number: acquired.arrivals });

@@ -111,11 +111,12 @@ fn request_follows_once_there_is_room_or_a_permit() {
 fn full_answer_is_followed_by_another_request() {
     let names: Vec<_> = (0..40).map(|number| format!("i{number}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    for (count, follows) in [(39, false), (40, true)] {
+    // The number of instances, the claim of the answer, and true if a request follows.
+    for (count, claim, follows) in [(39, 1, false), (40, 1, true), (40, 0, false)] {
         let mut work = requests();
         send(&mut work, &Capacity { turns: 24, ..FREE }, 0);
-        answer(&mut work, &instances(&names[..count]), 0);
-        assert_eq!(is_due(&mut work, &FREE), follows, "{count}");
+        answer(&mut work, &Acquired { claim, ..instances(&names[..count]) }, 0);
+        assert_eq!(is_due(&mut work, &FREE), follows, "{count} instances, claim {claim}");
     }
 }
 
@@ -253,19 +254,23 @@ fn instance_with_a_backlog_is_named_with_its_last_message() {
         let mail = AcquiredInstance { messages: vec![MessageRow::new("event"); messages], ..acquired("a", 0) };
         let answered = answer(&mut work, &Acquired { claim, ..Acquired::default() }, 0);
         assert!(work.accept(&answered, &mail, is_live));
-        let mut named = || {
+        // The number of requests that name it, of which the tenth is answered with a message.
+        let is_named = |request| {
             work.request();
             assert!(is_due(&mut work, &FREE));
             let heard = |_: &InstanceId| is_live.then_some(70);
             let load = work.begin(RequestNumber::default(), &FREE, at(0), heard).load;
-            answer(&mut work, &Acquired { claim, ..Acquired::default() }, 0);
-            load.iter().map(|load| load.heard).collect::<Vec<_>>()
+            let answered = answer(&mut work, &Acquired { claim, ..Acquired::default() }, 0);
+            let messages = vec![MessageRow::new("event"); usize::from(request == 10)];
+            let later = AcquiredInstance { messages, ..acquired("a", 0) };
+            let is_named = load.iter().any(|load| load.heard == Some(70));
+            assert!(!is_named || work.accept(&answered, &later, true));
+            is_named
         };
-        assert_eq!(named(), named(), "each request names it");
-        named()
+        (1..100).map(is_named).take_while(|is_named| *is_named).count()
     };
-    assert_eq!(named_after(65, true, 0), [Some(70)]);
-    assert_eq!(named_after(64, true, 0), []);
-    assert_eq!(named_after(65, false, 0), [], "the node has none of the messages");
-    assert_eq!(named_after(65, true, 1), [], "a claim is no mail");
+    assert_eq!(named_after(65, true, 0), 10 + 16);
+    assert_eq!(named_after(64, true, 0), 0);
+    assert_eq!(named_after(65, false, 0), 0, "the node has none of the messages");
+    assert_eq!(named_after(65, true, 1), 0, "a claim is not mail");
 }

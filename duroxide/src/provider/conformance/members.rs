@@ -46,20 +46,22 @@ async fn a_renewal_returns_how_long_the_lease_holds(world: World) {
 
 async fn a_renewal_returns_the_other_members(world: World) {
     let (node, second, third) = (world.join().await, world.join().await, world.join().await);
+    let stranger = world.join_as(&info("another build")).await;
     let others = async || match node.renew().await {
         Renewal::Held { others, .. } => others,
         Renewal::Lost => panic!("the lease is lost"),
     };
     let waiting = |waiting_turns| NodeReport { waiting_turns, ..NodeReport::default() };
-    assert_eq!(others().await, Others { nodes: 2, waiting_turns: 0 });
+    assert_eq!(others().await, Others { nodes: 3, peers: 2, waiting_turns: 0 });
     second.renew_with(&waiting(5)).await;
     third.renew_with(&waiting(7)).await;
     node.renew_with(&waiting(100)).await;
-    assert_eq!(others().await, Others { nodes: 2, waiting_turns: 12 });
+    stranger.renew_with(&waiting(1000)).await;
+    assert_eq!(others().await, Others { nodes: 3, peers: 2, waiting_turns: 12 });
     second.provider.leave(&second.lease).await.expect("leave");
-    assert_eq!(others().await, Others { nodes: 1, waiting_turns: 7 });
+    assert_eq!(others().await, Others { nodes: 2, peers: 1, waiting_turns: 7 });
     third.die();
-    assert_eq!(others().await, Others::default());
+    assert_eq!(others().await, Others { nodes: 1, peers: 0, waiting_turns: 0 });
 }
 
 async fn a_node_that_leaves_frees_its_items(world: World) {

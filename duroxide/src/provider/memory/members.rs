@@ -29,9 +29,10 @@ impl State {
         let latest = self.latest;
         let Some(node) = self.nodes.get_mut(&lease.epoch) else { return Renewal::Lost };
         (node.report, node.seen_at) = (report.clone(), latest.max(node.seen_at));
+        let build = node.info.build.clone();
         let mut others = Others::default();
         let members = self.nodes.iter().filter(|(epoch, node)| **epoch != lease.epoch && !node.dead);
-        members.for_each(|(_, node)| others.add(&node.report));
+        members.for_each(|(_, node)| others.add((node.info.build == build).then_some(&node.report)));
         // Nodes cannot outlive the store, so only `kill` makes one dead.
         Renewal::Held { valid_for: Duration::MAX, others }
     }
