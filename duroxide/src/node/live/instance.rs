@@ -77,11 +77,18 @@ impl LiveInstance {
     }
 
     /// Returns true if this is not the live copy of the stored instance: the id belongs to another one, or another node
-    /// has advanced it. While a turn is in flight, its own commit may have advanced it.
+    /// has advanced it.
+    ///
+    /// While a turn is in flight, its own commit may have advanced the instance. But a new claim shows that the node has not
+    /// owned it in between: that commit has ended it, for example, and it was reset. Its messages may then be numbered from
+    /// the beginning again.
     pub(super) fn is_other_than(&self, acquired: &AcquiredInstance) -> bool {
         let stored = (acquired.execution.number, acquired.last_event);
-        let is_behind = (self.execution.number, self.committed) < stored && !matches!(self.state, LiveState::Busy);
-        self.execution.identity != acquired.execution.identity || is_behind
+        let is_outdated = match self.state {
+            LiveState::Busy => self.claim != acquired.claim,
+            _ => (self.execution.number, self.committed) < stored,
+        };
+        self.execution.identity != acquired.execution.identity || is_outdated
     }
 
     /// Makes an instance without history live.
