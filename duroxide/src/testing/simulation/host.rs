@@ -103,7 +103,11 @@ impl Host {
         let builder = builder.inline(InlineHooks { world: self.world.clone(), number: self.number });
         let runtime = match builder.start().await {
             Ok(runtime) => runtime,
-            Err(error) if error.is_retryable() => return Duration::from_millis(50),
+            Err(error) if error.is_retryable() => {
+                // The answer to its join may have been lost: then its lease expires.
+                self.expire_lease(connection);
+                return Duration::from_millis(50);
+            }
             Err(error) => {
                 self.world.violated(format!("node {} cannot start: {error}", self.number));
                 return Duration::MAX;
