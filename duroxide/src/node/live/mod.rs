@@ -301,10 +301,14 @@ impl LiveInstances {
         Some(live)
     }
 
-    /// Ends a turn: the instance waits, or is ready for the next turn if there are new deliveries.
+    /// Ends a turn: the instance waits, or is ready for the next turn if there are new deliveries. A stale copy is dropped, and
+    /// the instance loaded.
     pub(super) fn rest(&mut self, instance: &InstanceId, execution: Box<Execution>) -> FollowUp {
         self.last_tick += 1;
         let Some(live) = self.by_id.get_mut(instance) else { return FollowUp::Nothing };
+        if live.is_stale {
+            return FollowUp::Load(instance.clone(), self.remove(instance));
+        }
         let (generation, stray) = (live.generation, execution.fault().is_some());
         live.state = LiveState::Idle(execution);
         live.used = self.last_tick;

@@ -133,16 +133,21 @@ fn message_for_another_identity_reloads_the_instance() {
 
 #[test]
 fn stale_copy_is_reloaded_after_its_turn() {
-    for is_claimed_again in [false, true] {
+    // Another instance has the id, or this one has ended and was reset; and a turn that was stored, or had nothing to store.
+    for (is_claimed_again, is_stored) in [(false, false), (false, true), (true, false), (true, true)] {
         let (mut live, execution) = busy();
         let other = ExecutionId { identity: MessageId::new().into(), ..execution.clone() };
-        // An instance that has ended, and was reset, has the next execution.
         let answer = if is_claimed_again { acquired(execution.next(), 2) } else { acquired(other, 0) };
         let answer = AcquiredInstance { claim: u64::from(is_claimed_again), ..answer };
         assert!(matches!(live.acquired(answer, at(0)), FollowUp::Nothing));
         assert!(live.in_flight(&execution.instance).is_some(), "the turn ends first");
         let stored = stored(&live, &execution);
-        assert!(is_load(&live.turn_stored(&turn(&execution, Then::Continue), stored), &[]));
+        let follow_up = if is_stored {
+            live.turn_stored(&turn(&execution, Then::Continue), stored)
+        } else {
+            live.rest(&execution.instance, copy(&execution))
+        };
+        assert!(is_load(&follow_up, &[]), "{is_claimed_again} {is_stored}");
     }
 }
 
