@@ -126,19 +126,24 @@ impl Rows {
         free.into_iter().map(|(_, since, _, id)| (since, id)).collect()
     }
 
-    /// Claims one item that has crashed often, and nothing else. Returns false if there is none.
+    /// Claims one due item that has crashed often, and nothing else. If there is none, returns false, and notes the time at which
+    /// one becomes due.
     fn claim_quarantined(&mut self, epoch: Epoch, want: &Want, acquired: &mut Acquired) -> bool {
         let instances = if want.instances > 0 { self.free_instances(epoch, want, true) } else { Vec::new() };
-        if let Some((_, id)) = instances.into_iter().find(|(since, _)| *since <= want.now) {
-            self.own_instance(epoch, &id, true, want, acquired);
+        let instance = instances.into_iter().next();
+        if let Some((_, id)) = instance.as_ref().filter(|(since, _)| *since <= want.now) {
+            self.own_instance(epoch, id, true, want, acquired);
             return true;
         }
         let groups = want.activities.iter().filter(|group| group.limit > 0);
-        let mut activities = groups.flat_map(|group| self.free_activities(epoch, want, group, true));
-        let Some((_, id)) = activities.find(|(since, _)| *since <= want.now) else { return false };
-        drop(activities);
-        self.own_activity(epoch, &id, true, want, acquired);
-        true
+        let activity = groups.flat_map(|group| self.free_activities(epoch, want, group, true)).min();
+        if let Some((_, id)) = activity.as_ref().filter(|(since, _)| *since <= want.now) {
+            self.own_activity(epoch, id, true, want, acquired);
+            return true;
+        }
+        let later = [instance.map(|(since, _)| since), activity.map(|(since, _)| since)];
+        acquired.next_due = later.into_iter().flatten().min();
+        false
     }
 
     fn claim_instances(&mut self, epoch: Epoch, want: &Want, acquired: &mut Acquired) {
@@ -147,7 +152,7 @@ impl Rows {
         }
         for (count, (since, id)) in self.free_instances(epoch, want, false).into_iter().enumerate() {
             if since > want.now || count == want.instances {
-                acquired.next_due = Some(since);
+                acquired.next_due = acquired.next_due.into_iter().chain([since]).min();
                 return;
             }
             self.own_instance(epoch, &id, false, want, acquired);

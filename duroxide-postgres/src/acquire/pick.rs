@@ -256,14 +256,20 @@ impl Picked {
         let found = sorted_instances(&next(picks.instances), want.now, &is_outdated)?;
         let activities = next(picks.activities);
         let activities = sorted_activities(&next(picks.overdue), &activities, want.now)?;
+        let mut later = None;
         if picks.alone {
             let instances = sorted_instances(&next(picks.instances), want.now, &is_outdated)?;
             let activities = sorted_activities(&[], &next(picks.activities), want.now)?;
+            let first = [instances.first().map(|picked| picked.since), activities.first().map(|picked| picked.since)];
             if let Some(alone) = Self::alone(instances, activities, want.now) {
                 return Ok(alone);
             }
+            later = first.into_iter().flatten().min();
         }
-        Ok(Self::within_limits(found, activities, want))
+        let mut picked = Self::within_limits(found, activities, want);
+        // An item in quarantine that is not due yet.
+        picked.next_due = picked.next_due.into_iter().chain(later).min();
+        Ok(picked)
     }
 
     /// Chooses the oldest due item of those in quarantine.

@@ -107,7 +107,7 @@ pub struct Acquired {
     /// code, until the instance has ended or the message is removed. Ending an instance twice has no effect.
     pub ending: Vec<Ending>,
     /// The time of the next request if no signal comes before: the earliest time at which an item becomes due that has no
-    /// owner and that this node can run. A time in the past means that more work is available now. Kinds that were not
+    /// owner and that this node can run, including an item in quarantine if [`Want::alone`] is set. A time in the past means that more work is available now. Kinds that were not
     /// requested are not considered.
     pub next_due: Option<Timestamp>,
     /// The number of the claim that this answer holds, or that of the request if nothing was claimed.

@@ -65,8 +65,9 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
     }
     has_acknowledged |= add_mail(sql, epoch, want, &mut acquired)?;
     if last_claim == want.claim {
-        if !(want.alone && claims.find_quarantined(sql, want)?) {
-            acquired.next_due = claims.find(sql, want)?;
+        let later = if want.alone { claims.find_quarantined(sql, want)? } else { None };
+        if claims.is_empty() {
+            acquired.next_due = claims.find(sql, want)?.into_iter().chain(later).min();
         }
     } else {
         // The answer with the last claim was lost: repeat it. The next request claims more.

@@ -75,25 +75,25 @@ impl Claims {
         Ok(next_due)
     }
 
-    /// Finds the oldest due item in quarantine. Returns true if there is one.
-    pub(super) fn find_quarantined(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<bool> {
+    /// Finds the oldest due item in quarantine. If there is none, returns the time at which one becomes due.
+    pub(super) fn find_quarantined(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<Option<Timestamp>> {
         if !free::any_quarantined(sql)? {
-            return Ok(false);
+            return Ok(None);
         }
         let free = Free::quarantined(sql, self.lease.epoch, want);
-        let due = |since: Timestamp| since <= want.now;
-        if want.instances > 0 {
-            self.instances.extend(free.instances(1)?.into_iter().filter(|i| due(i.since)).min_by_key(|i| i.since));
+        let instances = if want.instances > 0 { free.instances(1)? } else { Vec::new() };
+        let instance = instances.into_iter().min_by_key(|instance| instance.since);
+        let mut activities = Vec::new();
+        for name in want.activities.iter().filter(|group| group.limit > 0).flat_map(|group| &*group.names) {
+            activities.append(&mut free.activities(name, 1)?);
         }
-        if self.instances.is_empty() {
-            let mut activities = Vec::new();
-            for name in want.activities.iter().filter(|group| group.limit > 0).flat_map(|group| &*group.names) {
-                activities.append(&mut free.activities(name, 1)?);
-            }
-            self.activities.extend(activities.into_iter().filter(|a| due(a.since)).min_by_key(|a| a.since));
-        }
+        let activity = activities.into_iter().min_by_key(|activity| activity.since);
+        let times = [instance.as_ref().map(|i| i.since), activity.as_ref().map(|a| a.since)];
+        self.instances.extend(instance.filter(|instance| instance.since <= want.now));
+        let is_due = |activity: &FreeActivity| activity.since <= want.now;
+        self.activities.extend(activity.filter(|activity| self.instances.is_empty() && is_due(activity)));
         self.alone = !self.is_empty();
-        Ok(self.alone)
+        Ok(times.into_iter().flatten().min().filter(|_| !self.alone))
     }
 
     /// Finds the items of an earlier claim that the lease still owns.

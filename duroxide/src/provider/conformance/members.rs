@@ -21,6 +21,7 @@ list![
     progress_resets_the_crash_count,
     only_items_in_flight_have_crashed,
     an_item_that_crashes_often_is_claimed_alone,
+    an_item_that_crashes_often_is_due_later,
     an_item_that_crashes_alone_is_suspect,
     an_item_that_did_not_crash_alone_is_not_suspect,
     resuming_resets_the_crash_count;
@@ -215,6 +216,21 @@ async fn an_item_that_crashes_often_is_claimed_alone(world: World) {
     assert!(!first.instances[0].suspect);
     let second = node.acquire(want(at(3))).await;
     assert_eq!(second.instances[0].execution, execution("innocent", 1));
+}
+
+async fn an_item_that_crashes_often_is_due_later(world: World) {
+    let new = new_instance("i");
+    let start = MessageRow { visible_at: Some(at(3)), ..new.start.clone() };
+    world.start_new(NewInstance { start, ..new }).await;
+    crash_often(&world).await;
+    let node = world.join().await;
+    // The clock of this node shows an earlier time than those of the others.
+    let next_due = async |alone| {
+        let acquired = node.acquire(Want { alone, ..want(at(1)) }).await;
+        assert!(acquired.instances.is_empty());
+        acquired.next_due
+    };
+    assert_eq!((next_due(true).await, next_due(false).await), (Some(at(3)), None));
 }
 
 async fn an_item_that_crashes_alone_is_suspect(world: World) {

@@ -81,32 +81,34 @@ impl State {
         true
     }
 
-    /// Takes the oldest item that has crashed too often, if there is one.
+    /// Takes the oldest due item that has crashed too often. If there is none, notes the time at which one becomes due.
     fn take_quarantined(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
-        let due = self.ready.oldest(want.now).take_while(|(at, _)| *at <= want.now);
-        let due = due.filter(|(_, id)| !self.beside.locked.contains(id));
-        let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| self.may_claim(lease, want, i)));
+        let free = self.ready.oldest(want.now).filter(|(_, id)| !self.beside.locked.contains(id));
+        let mut fitting = free.filter(|(_, id)| self.instances.get(id).is_some_and(|i| self.may_claim(lease, want, i)));
         let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.crashes.quarantined()));
-        let instance = instance.filter(|_| want.instances > 0).map(|(_, id)| id.clone());
+        let instance = instance.filter(|_| want.instances > 0).map(|(at, id)| (at, id.clone()));
         drop(fitting);
-        if let Some(id) = instance {
-            self.own_instance(&id, lease, want, true, acquired);
+        if let Some((_, id)) = instance.as_ref().filter(|(at, _)| *at <= want.now) {
+            self.own_instance(id, lease, want, true, acquired);
             return true;
         }
         let groups = groups(want);
-        let due = self.queue.values().flat_map(|queue| queue.oldest(want.now)).filter(|(at, _)| *at <= want.now);
-        let due = due.filter(|(_, id)| !self.beside.locked.contains(&id.execution.instance));
-        let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
-        let found = quarantined.find(|(_, a)| {
+        let free = self.queue.values().flat_map(|queue| queue.oldest(want.now));
+        let free = free.filter(|(_, id)| !self.beside.locked.contains(&id.execution.instance));
+        let with_rows = free.filter_map(|(at, id)| Some((at, id, self.activities.get(id)?)));
+        let quarantined = with_rows.filter(|(_, _, a)| {
             let group = group(&groups, want, a);
             let fits = a.crashes.quarantined() && self.may_claim_activity(lease, a);
             fits && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
         });
-        let id = found.map(|(id, _)| id.clone());
-        drop(quarantined);
-        let Some(id) = id else { return false };
-        self.own_activity(&id, lease, want, true, acquired);
-        true
+        let activity = quarantined.map(|(at, id, _)| (at, id)).min().map(|(at, id)| (at, id.clone()));
+        if let Some((_, id)) = activity.as_ref().filter(|(at, _)| *at <= want.now) {
+            self.own_activity(id, lease, want, true, acquired);
+            return true;
+        }
+        let later = [instance.map(|(at, _)| at), activity.map(|(at, _)| at)];
+        acquired.next_due = later.into_iter().flatten().min();
+        false
     }
 
     fn take_instances(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
@@ -123,7 +125,7 @@ impl State {
                 continue;
             }
             if at > want.now || taken.len() == want.instances {
-                acquired.next_due = Some(at);
+                acquired.next_due = acquired.next_due.into_iter().chain([at]).min();
                 break;
             }
             taken.push(id.clone());
