@@ -1,7 +1,5 @@
 //! The erasure of the values of finished instances.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use duroxide::client::{BulkReport, Note};
 use duroxide::id::{AuditId, EventId};
 use duroxide::prelude::*;
@@ -21,9 +19,8 @@ struct Remark {
 }
 
 #[activity(name = "erase-greet", retry(max_attempts = 2, initial_interval = "1ms"))]
-async fn greet(name: String) -> duroxide::Result<String> {
-    static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
-    if ATTEMPTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+async fn greet(ctx: ActivityContext, name: String) -> duroxide::Result<String> {
+    if ctx.attempt() == 1 {
         return Err(duroxide::Error::new(format!("no customer is called {name}")));
     }
     Ok(format!("hello, {name}"))
