@@ -41,7 +41,7 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
     let hour = Filter { created_from: Some(hours(241)), created_before: Some(hours(240)), ..Filter::default() };
     let lists = [
         ("newest", Filter::default(), 0.13),
-        ("in the middle", Filter { created_before: Some(hours(15 * 24)), ..Filter::default() }, 0.4),
+        ("created before, 15 days ago", Filter { created_before: Some(hours(15 * 24)), ..Filter::default() }, 30.0),
         ("failed", status(InstanceStatus::Failed), 0.14),
         ("cancelled (few)", status(InstanceStatus::Cancelled), 0.17),
         ("terminated (none)", status(InstanceStatus::Terminated), 0.1),
@@ -51,9 +51,9 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
         ("rare name, running", Filter { statuses: vec![InstanceStatus::Running], ..rare() }, 3.4),
         ("rare name, failed", Filter { statuses: vec![InstanceStatus::Failed], ..rare() }, 0.35),
         ("rare name", rare(), 84.0),
-        ("id prefix", Filter { id_prefix: Some("order-05".to_owned()), ..Filter::default() }, 0.2),
+        ("id prefix", Filter { id_prefix: Some("order-05".to_owned()), ..Filter::default() }, 84.0),
         ("version", Filter { version: Some(Version::new(1, 0, 0)), ..Filter::default() }, 0.2),
-        ("node", Filter { node: Some(Epoch(1_000_000)), ..Filter::default() }, 3.5),
+        ("node (owns none)", Filter { node: Some(Epoch(1_000_000)), ..Filter::default() }, 84.0),
         ("changed within the last hour", Filter { updated_from: Some(hours(1)), ..Filter::default() }, 30.0),
         (
             "failed, label of half of the instances",
