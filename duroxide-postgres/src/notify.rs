@@ -30,6 +30,7 @@ use crate::work::{Queue, Told, Untaken};
 const PAUSE: Duration = Duration::from_millis(5);
 /// The time in which a node that was told of work takes it, usually.
 const TAKEN: Duration = Duration::from_millis(100);
+
 /// Returns the channel of a schema.
 pub(crate) fn channel(state: &State) -> String {
     channel_of(&state.database.schema)

@@ -26,7 +26,7 @@ const EVENTS: i64 = 256;
 /// listens looks for events ([`pulse`](crate::pulse)).
 const SOON: Duration = Duration::from_millis(250);
 const EXPECTED: Duration = Duration::from_secs(10);
-/// The pauses after failures. The role of a client that only reads may fail for ever.
+/// The pauses after failures. The role of a client that only reads may fail forever.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 

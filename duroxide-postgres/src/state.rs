@@ -119,8 +119,8 @@ impl State {
         self.hears.load(Ordering::Relaxed) && !self.polls_watches.load(Ordering::Relaxed)
     }
 
-    /// Logs once that the role of this process may not watch instances.
-    pub(crate) fn polls_watches(&self) {
+    /// Polls from now on, since the role of this process may not watch instances. Logs it once.
+    pub(crate) fn watch_was_refused(&self) {
         if !self.polls_watches.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 schema = self.database.schema,

@@ -85,7 +85,7 @@ pub(crate) async fn watch(
         let steps = [step!(WATCH, id.as_str(), state.listener), reads::watched_step(id)];
         match connection.run(&steps).await {
             Ok(answers) => return reads::watched(answers.last().map(Vec::as_slice).unwrap_or_default()),
-            Err(fault) if fault.is(&SqlState::INSUFFICIENT_PRIVILEGE) => state.polls_watches(),
+            Err(fault) if fault.is(&SqlState::INSUFFICIENT_PRIVILEGE) => state.watch_was_refused(),
             Err(fault) => return Err(fault),
         }
     }

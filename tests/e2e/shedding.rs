@@ -94,7 +94,7 @@ async fn busier_node_sheds_instances_that_wait() {
     for id in &slow {
         client.handle(id.as_str()).raise(Go).await.unwrap();
     }
-    let moved = releases.recv().await.unwrap();
+    let moved = tokio::time::timeout(Duration::from_secs(60), releases.recv()).await.unwrap().unwrap();
     assert!(quick.contains(&moved.to_string()), "{moved} has no message");
     // The only thread of its former node is blocked.
     let handle = other.client().handle(moved.as_str());

@@ -40,7 +40,7 @@ impl Recorded {
         Self { counters_alone: true, ..Self::default() }
     }
 
-    /// Returns the sum of the counters with these labels, whatever their others are.
+    /// Returns the sum of the counters that have these labels, among others.
     pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         self.with(name, labels).iter().map(|(_, series)| series.lock().count).sum()
     }
