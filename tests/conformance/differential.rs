@@ -366,6 +366,19 @@ impl Pair {
         (seconds > 0).then(|| Timestamp::from_micros(self.now + seconds * 1_000_000))
     }
 
+    /// Moves a time within its second. No other instance has an activity that is due at the result: the contract leaves
+    /// open which of them is claimed first.
+    fn within_this_step(&self, ready: Ready) -> Ready {
+        let moved = |time: Timestamp| {
+            let micros = time.as_micros();
+            Timestamp::from_micros(micros - micros % 1_000_000 + self.now % 1_000_000)
+        };
+        match ready {
+            Ready::AtOnce(time) => Ready::AtOnce(moved(time)),
+            Ready::At(time) => Ready::At(moved(time)),
+        }
+    }
+
     async fn submit(&mut self, submission: Submission) {
         match &mut self.held {
             Some(held) => held.submissions.push(submission),
@@ -552,7 +565,11 @@ impl Pair {
         let mut history = both!(self, provider => provider.history(&execution, EventId(0))).events;
         history.truncate(keep);
         let number = execution.number + 1;
-        let again = |activity: &StoredActivity| StoredActivity { execution: number, ..activity.clone() };
+        let again = |activity: &StoredActivity| StoredActivity {
+            execution: number,
+            ready: self.within_this_step(activity.ready),
+            ..activity.clone()
+        };
         let kept = |activity: &&StoredActivity| history.iter().any(|event| event.id == activity.activity.scheduled);
         let of_this = activities.iter().filter(|activity| activity.execution == execution.number);
         let mut again: Vec<_> = of_this.filter(kept).map(again).collect();
