@@ -293,3 +293,33 @@ async fn fork_of_a_child_tells_its_parent_nothing() {
     assert_eq!(child.wait().await.unwrap(), InstanceStatus::Completed);
     assert_eq!(parent.result().await.unwrap().1, "Ada");
 }
+
+#[orchestration]
+async fn outlives_a_cancel(ctx: OrchestrationContext) -> duroxide::Result<(String, String)> {
+    let reason = ctx.cancelled().await;
+    Ok((reason, ctx.event::<ResetApproval>().await.by))
+}
+
+#[orchestration]
+async fn cancels_its_child(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    let child = outlives_a_cancel::call(&ctx).id("reset-cancelled").on_parent_close(ClosePolicy::Cancel);
+    duroxide::select! {
+        _ = child => unreachable!("it waits for an event"),
+        () = ctx.sleep(Duration::from_secs(1)) => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn fork_keeps_the_cancel_by_the_parent_of_the_original() {
+    let test = crate::started().await;
+    let client = test.client();
+    cancels_its_child::start(&client, "reset-cancels").await.unwrap().result().await.unwrap();
+    let child = client.handle("reset-cancelled");
+    let cancelled = at_event(&test, &child, 3).await;
+    let fork = client.fork("reset-cancelled", cancelled, "reset-cancelled-fork").await.unwrap();
+    for waiting in [&child, &fork] {
+        waiting.raise(ResetApproval { by: "Ada".to_owned() }).await.unwrap();
+        let output: (String, String) = waiting.result_as::<_, duroxide::Error>().await.unwrap();
+        assert_eq!(output, ("its call was dropped".to_owned(), "Ada".to_owned()));
+    }
+}

@@ -202,6 +202,10 @@ fn copied(
         EventKind::Input(Input::Started(started)) if started.parent.is_some() && source.is_copy() => {
             EventKind::Input(Input::Started(Box::new(Started { parent: None, ..Started::clone(started) })))
         }
+        // An execution without a parent accepts requests of clients only.
+        EventKind::Input(Input::CancelRequested { reason, parent: Some(_), by }) if source.is_copy() => {
+            EventKind::Input(Input::CancelRequested { reason: reason.clone(), parent: None, by: by.clone() })
+        }
         _ => return row,
     };
     EventRow::from(&HistoryEvent { kind, ..event.clone() })

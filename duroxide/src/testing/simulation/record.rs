@@ -163,12 +163,20 @@ impl Record {
                     }
                     self.queue(&to, &message);
                 }
+                Submission::Drop { instance, message } if submitted.written => self.message_removed(&instance, message),
                 Submission::Suspend(request) if self.done.insert(request.id.0) => self.paused(&request.instance),
                 Submission::Resume { instance, .. } if submitted.written => self.resumed(&instance),
                 Submission::Terminate { id, turn } if self.done.insert(id.0) => self.turn(None, *turn, None),
                 Submission::Graft(graft) if self.done.insert(graft.id.0) => self.graft(*graft),
                 _ => {}
             }
+        }
+    }
+
+    fn message_removed(&mut self, instance: &InstanceId, message: MessageId) {
+        if let Some(seen) = self.instances.get_mut(instance) {
+            seen.queued.remove(&message);
+            seen.sent.retain(|sent| sent.id != message);
         }
     }
 
@@ -245,8 +253,11 @@ impl Record {
         if seen.status.is_finished() || turn.execution.number != seen.execution {
             wrong.push(format!("is {} in execution {}, and was advanced: {turn:?}", seen.status, seen.execution));
         }
+        let mut latest = self.latest;
         for id in &turn.consumed {
             let queued = seen.queued.remove(id);
+            // A timer is never recorded earlier than it was due, and may fire earlier if the clock was set ahead.
+            latest = latest.max(queued.as_ref().and_then(|message| message.visible_at).unwrap_or(latest));
             // A request to end is delivered before the messages that were sent earlier.
             let may_overtake = queued.as_ref().is_some_and(|message| Input::may_be_end_request(&message.data));
             if queued.is_none() {
@@ -278,7 +289,9 @@ impl Record {
         if history.last().map_or(0, |event| event.id.0) != turn.after.0 {
             wrong.push(format!("continues after event {}, and has {} events", turn.after, history.len()));
         }
-        if let Some(event) = turn.events.iter().find(|event| event.time > self.latest) {
+        // Times do not go back within an execution.
+        latest = latest.max(history.last().map_or(latest, |event| event.time));
+        if let Some(event) = turn.events.iter().find(|event| event.time > latest) {
             wrong.push(format!("has recorded {}, which no clock has shown yet: {}", event.time, event.data));
         }
         history.extend(turn.events);
