@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
 use crate::fault::{Fault, open_error};
 use crate::hosts::Hosts;
 use crate::options::PostgresOptions;
-use crate::pooled;
+use crate::pooled::{self, Pooling};
+use crate::sessionless::{Bound, Frame, Sessionless};
+use crate::settings;
 
 const CONNECTING: &str = "connect to the database";
 /// The longest time of one round trip, and of one request in most lanes. Above the time limit of a statement, so that the
@@ -32,6 +34,10 @@ pub(crate) struct Database {
     pub(crate) lock_class: i32,
     /// The number of connections that have fallen silent.
     silences: Arc<AtomicU64>,
+    /// True if the way to the database leads through a pooler that keeps no sessions; once that is known.
+    is_pooled: Arc<OnceLock<bool>>,
+    /// As `is_pooled`, for the connection that listens.
+    listens_pooled: Arc<OnceLock<bool>>,
 }
 
 /// The use of a connection.
@@ -63,23 +69,6 @@ impl Use {
         }
     }
 
-    fn lock_timeout(self) -> &'static str {
-        match self {
-            Self::Hot => "200ms",
-            Self::Waiting => "250ms",
-            Self::Reading | Self::Planned | Self::Listening | Self::Program => "5s",
-        }
-    }
-
-    /// A statement that takes long on the connection that listens would delay its notifications, and would look like a
-    /// connection that does not answer.
-    fn statement_timeout(self) -> &'static str {
-        match self {
-            Self::Listening => "2s",
-            Self::Hot | Self::Waiting | Self::Reading | Self::Planned | Self::Program => "10s",
-        }
-    }
-
     /// The longest time of one round trip with this many statements. The limits of the network do not notice a silent server
     /// behind a proxy, which answers for it.
     fn limit(self, statements: usize) -> Duration {
@@ -87,29 +76,6 @@ impl Use {
             // The statements of a removal may take long together.
             Self::Planned => LIMIT * u32::try_from(statements.max(1)).unwrap_or(u32::MAX),
             Self::Hot | Self::Waiting | Self::Reading | Self::Listening | Self::Program => LIMIT,
-        }
-    }
-
-    /// The limit of a transaction of short statements, with which the lane no longer waits for it either.
-    fn transaction_timeout(self) -> Option<&'static str> {
-        match self {
-            Self::Hot | Self::Waiting | Self::Reading => Some("15s"),
-            Self::Planned | Self::Listening | Self::Program => None,
-        }
-    }
-
-    /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
-    /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, even where the
-    /// statistics say that some of them suffice.
-    fn plans(self) -> &'static str {
-        match self {
-            Self::Planned | Self::Program => "",
-            Self::Hot | Self::Waiting | Self::Reading | Self::Listening => {
-                "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
-                 SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off;
-                 SET random_page_cost = 1; SET cpu_tuple_cost = 1; SET cpu_index_tuple_cost = 1;
-                 SET cpu_operator_cost = 0.1;"
-            }
         }
     }
 }
@@ -120,50 +86,83 @@ impl Database {
         let hosts = Hosts::of(&options.url)?;
         let listen = options.listen_url.as_deref().map_or_else(|| Ok(hosts.clone()), Hosts::of)?;
         let lock_class = lock_class(&options.schema);
-        Ok(Self { hosts, listen, schema: options.schema.clone(), lock_class, silences: Arc::default() })
+        let is_pooled: Arc<OnceLock<bool>> = Arc::default();
+        if options.is_pooled {
+            is_pooled.get_or_init(|| true);
+        }
+        let listens_pooled = if options.listen_url.is_some() { Arc::default() } else { is_pooled.clone() };
+        let (schema, silences) = (options.schema.clone(), Arc::default());
+        Ok(Self { hosts, listen, schema, lock_class, silences, is_pooled, listens_pooled })
     }
 
     /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
     pub(crate) async fn open(&self, purpose: Use) -> Result<Connection, ProviderError> {
-        self.open_with(purpose, drop).await
+        self.set_up(self.connect(purpose, drop).await?, purpose).await
     }
 
     /// Opens a connection for the statements of the program, with the settings of its role.
     pub(crate) async fn open_plain(&self, purpose: Use) -> Result<Client, ProviderError> {
         let client = self.connect(purpose, drop).await?;
-        // Nothing of an attempt remains open for a long time if this process stops.
-        let set = "SET idle_in_transaction_session_timeout = '60s'";
-        client.batch_execute(set).await.map_err(|error| open_error(&error))?;
+        if !self.is_pooled() {
+            client.batch_execute(&settings::of_program("SET")).await.map_err(|error| open_error(&error))?;
+        }
         Ok(client)
     }
 
-    /// Opens a connection; `notified` receives the payloads of notifications.
-    pub(crate) async fn open_with(
+    /// Opens the connection that listens; `notified` receives the payloads of notifications.
+    pub(crate) async fn listen(
         &self,
-        purpose: Use,
         notified: impl FnMut(String) + Clone + Send + 'static,
     ) -> Result<Connection, ProviderError> {
-        self.set_up(self.connect(purpose, notified).await?, purpose).await
+        let client = self.connect(Use::Listening, notified).await?;
+        if self.listens_pooled.get().is_none()
+            && let Some(found) = self.find_pooler(&client, Use::Listening).await?
+        {
+            self.listens_pooled.get_or_init(|| found);
+        }
+        self.set_up(client, Use::Listening).await
     }
 
-    /// Opens the first connection. Refuses a pooler that does not keep the sessions of its clients, before anything is set
-    /// that another client of it would get.
+    /// Opens the first connection: finds out about a pooler before anything is set that another client of it would get.
     pub(crate) async fn open_first(&self, purpose: Use) -> Result<Connection, ProviderError> {
-        let first = self.connect(purpose, drop).await?;
+        let client = self.connect(purpose, drop).await?;
+        if self.is_pooled.get().is_none()
+            && let Some(found) = self.find_pooler(&client, purpose).await?
+        {
+            self.is_pooled.get_or_init(|| found);
+        }
+        if self.is_pooled() {
+            pooled::warn(&self.schema);
+        }
+        self.set_up(client, purpose).await
+    }
+
+    /// Returns true if the connections lead through a pooler that keeps no sessions.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.is_pooled.get() == Some(&true)
+    }
+
+    /// Returns true if a pooler keeps no sessions. `None`: that is not known. Refuses a pooler that loses prepared statements.
+    async fn find_pooler(&self, first: &Client, purpose: Use) -> Result<Option<bool>, ProviderError> {
         let check = async {
             let second = self.connect(purpose, drop).await?;
-            pooled::is_pooled(&first, &second).await.map_err(|error| open_error(&error))
+            let found = pooled::find(first, &second).await;
+            found.map_err(|error| open_error(&error))
         };
         match tokio::time::timeout(LIMIT, check).await {
-            Ok(Ok(true)) => return Err(pooled::refused()),
-            Ok(Ok(false)) => {}
+            // A connection that hears nothing needs no prepared statement.
+            Ok(Ok(Pooling::LosesStatements)) if purpose != Use::Listening => Err(pooled::refused()),
+            Ok(Ok(found)) => Ok(Some(found != Pooling::KeepsSessions)),
             // The requests that follow meet the cause, if it lasts.
-            Ok(Err(error)) => tracing::warn!(%error, "it is not known whether a pooler keeps the sessions"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "it is not known whether a pooler keeps the sessions");
+                Ok(None)
+            }
             Err(_) => {
-                tracing::warn!("it is not known whether a pooler keeps the sessions: there was no answer in time")
+                tracing::warn!("it is not known whether a pooler keeps the sessions: there was no answer in time");
+                Ok(None)
             }
         }
-        self.set_up(first, purpose).await
     }
 
     /// Connects to the first host that accepts writes.
@@ -190,38 +189,24 @@ impl Database {
     }
 
     async fn set_up(&self, client: Client, purpose: Use) -> Result<Connection, ProviderError> {
-        // No `search_path` of the role or the database applies; names of the system come first.
-        let set = format!(
-            "SET search_path TO \"{}\"; SET jit = off; SET lock_timeout = '{}'; SET statement_timeout = '{}';
-             SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; {} {} {}",
-            self.schema,
-            purpose.lock_timeout(),
-            purpose.statement_timeout(),
-            purpose.plans(),
-            // A statement whose client is gone ends, and releases its locks.
-            set_if_known("client_connection_check_interval", "1s"),
-            purpose.transaction_timeout().map(|limit| set_if_known("transaction_timeout", limit)).unwrap_or_default()
-        );
-        let set = tokio::time::timeout(LIMIT, client.batch_execute(&set)).await;
-        set.map_err(|late| ProviderError::retryable(CONNECTING, late))?.map_err(|error| open_error(&error))?;
+        let known = if purpose == Use::Listening { &self.listens_pooled } else { &self.is_pooled };
+        let is_pooled = known.get() == Some(&true);
+        let sessionless = is_pooled.then(|| Sessionless::new(settings::of_transaction(purpose, &self.schema)));
+        if !is_pooled {
+            let set = settings::of_session(purpose, &self.schema);
+            let set = tokio::time::timeout(LIMIT, client.batch_execute(&set)).await;
+            set.map_err(|late| ProviderError::retryable(CONNECTING, late))?.map_err(|error| open_error(&error))?;
+        }
         Ok(Connection {
             client,
             purpose,
+            sessionless,
             statements: Mutex::default(),
             is_spoiled: AtomicBool::new(false),
             silences: self.silences.clone(),
             opened_after: self.silences.load(Ordering::Relaxed),
         })
     }
-}
-
-/// Returns a statement for a setting that older servers, or those of other operating systems, do not have.
-fn set_if_known(name: &str, value: &str) -> String {
-    format!(
-        "DO $$ BEGIN
-             IF current_setting('{name}', true) IS NOT NULL THEN PERFORM set_config('{name}', '{value}', false); END IF;
-         EXCEPTION WHEN OTHERS THEN NULL; END $$;"
-    )
 }
 
 /// Returns a number for the schema: FNV-1a, which is the same in every version of every program.
@@ -288,6 +273,8 @@ pub(crate) use step;
 pub(crate) struct Connection {
     client: Client,
     purpose: Use,
+    /// Behind a pooler that keeps no session.
+    sessionless: Option<Sessionless>,
     /// A statement is prepared once per connection. A std mutex, never held across an await.
     statements: Mutex<HashMap<&'static str, Statement>>,
     is_spoiled: AtomicBool,
@@ -338,15 +325,65 @@ impl Connection {
     }
 
     async fn run_prepared(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        let Some(sessionless) = &self.sessionless else {
+            return self.send(steps).await;
+        };
+        match Frame::of(steps, sessionless) {
+            Frame::Within => self.send(steps).await,
+            frame => {
+                self.prepare_alone(sessionless, steps).await?;
+                let _sending = sessionless.gate.read().await;
+                let statements = self.prepared(steps).await?;
+                sessionless.run(&self.client, frame, &statements).await
+            }
+        }
+    }
+
+    async fn send(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        let statements = self.prepared(steps).await?;
+        in_order(statements.iter().map(|statement| statement.send(&self.client))).await.into_iter().collect()
+    }
+
+    /// Returns the steps with their prepared statements.
+    async fn prepared<'s>(&self, steps: &'s [Step<'_>]) -> Result<Vec<Bound<'s>>, Fault> {
         let mut prepared = Vec::with_capacity(steps.len());
         for step in steps {
-            prepared.push(self.prepare(step.sql).await?);
+            let values = step.values.iter().map(|value| &**value as _).collect();
+            prepared.push(Bound { statement: self.prepare(step.sql).await?, values });
         }
-        let sent = steps.iter().zip(&prepared).map(|(step, statement)| {
-            let values: Vec<&(dyn ToSql + Sync)> = step.values.iter().map(|value| &**value as _).collect();
-            async move { self.client.query(statement, &values).await }
-        });
-        in_order(sent).await.into_iter().map(|rows| Ok(rows?)).collect()
+        Ok(prepared)
+    }
+
+    /// Prepares statements in a transaction of their own, since they name tables of the schema. No other statement is sent
+    /// meanwhile.
+    async fn prepare_alone(&self, sessionless: &Sessionless, steps: &[Step<'_>]) -> Result<(), Fault> {
+        let is_known = |sql| self.statements.lock().unwrap_or_else(PoisonError::into_inner).contains_key(sql);
+        if steps.iter().all(|step| is_known(step.sql)) {
+            return Ok(());
+        }
+        self.alone(sessionless, async {
+            for step in steps {
+                self.prepare(step.sql).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Carries out `body` in a transaction, while no other statement is sent. A connection whose transaction may still be
+    /// open is not used again.
+    async fn alone<T>(
+        &self,
+        sessionless: &Sessionless,
+        body: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let _alone = sessionless.gate.write().await;
+        let open = SpoilsUnlessEnded(self);
+        self.client.batch_execute(&sessionless.begin_text()).await?;
+        let done = body.await;
+        self.client.batch_execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+        std::mem::forget(open);
+        done
     }
 
     /// Runs one statement.
@@ -358,17 +395,32 @@ impl Connection {
     /// Runs a statement that is not kept prepared.
     pub(crate) async fn query_text(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
         let rows = async { Ok(self.client.query(sql, values).await?) };
+        let rows = async {
+            match &self.sessionless {
+                Some(sessionless) if !sessionless.is_open() => self.alone(sessionless, rows).await,
+                _ => rows.await,
+            }
+        };
         self.within(self.purpose.limit(1), rows).await
     }
 
     /// Runs statements without values, as one transaction unless they contain its beginning or its end.
     pub(crate) async fn execute(&self, sql: &str) -> Result<(), Fault> {
-        self.within(self.purpose.limit(1), async { Ok(self.client.batch_execute(sql).await?) }).await
+        self.within(self.purpose.limit(1), self.execute_long(sql)).await
     }
 
     /// Like [`execute`](Self::execute), for statements that may take any time, such as those of a migration.
     pub(crate) async fn execute_long(&self, sql: &str) -> Result<(), Fault> {
-        Ok(self.client.batch_execute(sql).await?)
+        let Some(sessionless) = &self.sessionless else {
+            return Ok(self.client.batch_execute(sql).await?);
+        };
+        let _sending = sessionless.gate.read().await;
+        Ok(self.client.batch_execute(&sessionless.framed(sql)).await?)
+    }
+
+    /// Returns true if a pooler keeps no session of the connection.
+    pub(crate) fn is_sessionless(&self) -> bool {
+        self.sessionless.is_some()
     }
 
     /// Rolls back. If that fails, the connection is not used again, and its end has the same effect.
@@ -388,7 +440,20 @@ impl Connection {
     /// Runs the statements of `body` in one transaction, and rolls it back if `body` fails. A transaction whose future is
     /// dropped stays open: the caller must then close the connection.
     pub(crate) async fn transaction<T>(&self, body: impl AsyncFnOnce(&Self) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.query(step!("BEGIN")).await?;
+        self.begun_by(step!("BEGIN"), body).await
+    }
+
+    /// Like [`transaction`](Self::transaction), for reads of one moment.
+    pub(crate) async fn snapshot<T>(&self, body: impl AsyncFnOnce(&Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.begun_by(step!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"), body).await
+    }
+
+    async fn begun_by<T>(
+        &self,
+        begin: Step<'_>,
+        body: impl AsyncFnOnce(&Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.query(begin).await?;
         let done = match body(self).await {
             Ok(done) => self.query(step!("COMMIT")).await.map(|_| done),
             Err(fault) => Err(fault),
@@ -401,7 +466,7 @@ impl Connection {
 }
 
 /// Polls futures in their order, so that their first polls send the statements in that order. Returns all results.
-async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<Option<Pin<Box<F>>>> = futures.map(|future| Some(Box::pin(future))).collect();
     let mut results: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
     std::future::poll_fn(move |context| {
@@ -419,6 +484,15 @@ async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
         if is_done { Poll::Ready(results.drain(..).flatten().collect()) } else { Poll::Pending }
     })
     .await
+}
+
+/// Spoils a connection whose transaction has not been ended.
+struct SpoilsUnlessEnded<'a>(&'a Connection);
+
+impl Drop for SpoilsUnlessEnded<'_> {
+    fn drop(&mut self) {
+        self.0.spoil();
+    }
 }
 
 /// A connection that several tasks use.

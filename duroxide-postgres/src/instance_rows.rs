@@ -34,8 +34,7 @@ const EARLIER: &str = "SELECT number, continued_at FROM executions WHERE instanc
 /// Reads the rows, as they are at one moment.
 pub(crate) async fn read(connection: &Connection, id: &InstanceId) -> Result<Option<InstanceRows>, Fault> {
     connection
-        .transaction(async |connection| {
-            connection.query(step!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")).await?;
+        .snapshot(async |connection| {
             let found = connection.query(step!(INSTANCE, id.as_str())).await?;
             match found.first() {
                 Some(row) => rows(connection, row).await.map(Some),

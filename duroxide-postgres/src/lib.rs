@@ -61,6 +61,8 @@ mod rows;
 mod schema;
 mod search;
 mod session;
+mod sessionless;
+mod settings;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use uuid::Uuid;
 
 use crate::again::has_panicked;
-use crate::connect::{Connection, Shared, Use, step};
+use crate::connect::{Connection, Shared, step};
 use crate::lane::Lane;
 use crate::notify::channel;
 use crate::pulse::{ANSWER, PERIOD, Pulses};
@@ -78,10 +78,13 @@ async fn keep_listening(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned
 async fn listen_once(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &mut bool) -> Result<(), String> {
     let (payloads, mut received) = mpsc::unbounded_channel();
     let notified = move |payload: String| drop(payloads.send(payload));
-    let connection = state.database.open_with(Use::Listening, notified).await.map_err(|error| error.to_string())?;
+    let connection = state.database.listen(notified).await.map_err(|error| error.to_string())?;
     // The names consist of letters, digits and `_`.
     let listen = format!("LISTEN {}; LISTEN {}", channel(state), watches::channel(from));
-    connection.execute(&listen).await.map_err(|fault| fault.reason())?;
+    // Without a session of its own it would let another client of the pooler listen.
+    if !connection.is_sessionless() {
+        connection.execute(&listen).await.map_err(|fault| fault.reason())?;
+    }
     // Notifications from before this moment did not arrive.
     state.wakeups.work();
     state.wakeups.changed_where(|_| true);

@@ -22,13 +22,17 @@ pub struct PostgresOptions {
     /// A URL for the connection that listens to notifications, if `url` leads through a pooler that does not keep the
     /// session of a client: a direct way to the same database. Default: `None`, which stands for `url`.
     pub listen_url: Option<String>,
+    /// True if `url` leads through a pooler in transaction mode. Default: false. A pooler is found at the start, unless it
+    /// keeps the session of a client for as long as no other client needs it.
+    pub is_pooled: bool,
 }
 
 /// The URLs may hold a password.
 impl std::fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { url: _, schema, patience, listen_url: _ } = self;
-        f.debug_struct("PostgresOptions").field("schema", schema).field("patience", patience).finish_non_exhaustive()
+        let Self { url: _, schema, patience, listen_url: _, is_pooled } = self;
+        let mut shown = f.debug_struct("PostgresOptions");
+        shown.field("schema", schema).field("patience", patience).field("is_pooled", is_pooled).finish_non_exhaustive()
     }
 }
 
@@ -36,7 +40,13 @@ impl PostgresOptions {
     /// Returns the default options for a database.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), schema: "duroxide".to_owned(), patience: Duration::from_secs(30), listen_url: None }
+        Self {
+            url: url.into(),
+            schema: "duroxide".to_owned(),
+            patience: Duration::from_secs(30),
+            listen_url: None,
+            is_pooled: false,
+        }
     }
 
     /// Sets the schema that holds the tables.
@@ -63,6 +73,13 @@ impl PostgresOptions {
     #[must_use]
     pub fn listen_url(mut self, url: impl Into<String>) -> Self {
         self.listen_url = Some(url.into());
+        self
+    }
+
+    /// States that `url` leads through a pooler in transaction mode, so that the start need not find it.
+    #[must_use]
+    pub fn pooled(mut self) -> Self {
+        self.is_pooled = true;
         self
     }
 

@@ -283,7 +283,7 @@ async fn delivery_during_the_statement_is_not_missed() {
         held.execute(&lock).await;
         let insert = format!(
             "INSERT INTO messages (instance, id, arrival, number, lane, arrived_at, sent, format, data)
-             SELECT seq, gen_random_uuid(), stored, arrivals, 2, 0, false, 1, '1' FROM live WHERE id = '{}'",
+             SELECT seq, md5(random()::text)::uuid, stored, arrivals, 2, 0, false, 1, '1' FROM live WHERE id = '{}'",
             execution.instance
         );
         held.execute(&insert).await;

@@ -69,7 +69,7 @@ async fn pg_debit(tx: &mut Tx<'_>, ctx: ActivityContext, table: String, how: Str
 }
 
 #[orchestration]
-async fn pg_pays(ctx: OrchestrationContext, table: String, how: String) -> duroxide::Result<u32> {
+pub(super) async fn pg_pays(ctx: OrchestrationContext, table: String, how: String) -> duroxide::Result<u32> {
     Ok(pg_debit::call(&ctx, table, how).await?)
 }
 

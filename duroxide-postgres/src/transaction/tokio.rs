@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Error, Row, ToStatement, Transaction};
 
 use super::{record, state_of};
 use crate::connect::Use;
+use crate::settings;
 use crate::state::State;
 use crate::within::SqlError;
 
@@ -187,7 +188,11 @@ async fn in_transaction(
     attempt: &TransactionalAttempt,
     body: &mut dyn TransactionBody<TokioPostgres>,
 ) -> Result<TransactionEnd, SqlError> {
-    let mut tx = Tx { transaction: client.transaction().await?, has_collided: false };
+    let transaction = client.transaction().await?;
+    if state.database.is_pooled() {
+        transaction.batch_execute(&settings::of_program("SET LOCAL")).await?;
+    }
+    let mut tx = Tx { transaction, has_collided: false };
     let message = body.run(&mut tx).await;
     let Tx { mut transaction, has_collided } = tx;
     if has_collided {
