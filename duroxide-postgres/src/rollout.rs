@@ -196,16 +196,16 @@ impl KnownCode {
         let known = self.locked();
         let mut orchestrations = BTreeSet::new();
         let mut activities = BTreeSet::new();
-        let mut tags = Some(Vec::new());
+        let mut tags = Some(BTreeSet::new());
         for node in nodes {
             let code = known.get(&Epoch(node.unsigned_abs()))?;
             orchestrations.extend(code.orchestrations.iter().cloned());
             orchestrations.extend(code.latest.keys().map(|name| (name.clone(), String::new())));
             activities.extend(code.activities.iter().cloned());
-            tags = tags.zip(code.tags.clone()).map(|(all, tags)| [all, tags].concat());
+            tags = tags.zip(code.tags.clone()).map(|(all, tags)| all.into_iter().chain(tags).collect());
         }
         let (orchestrations, activities) = (orchestrations.into_iter().collect(), activities.into_iter().collect());
-        Some(Served { orchestrations, activities, tags })
+        Some(Served { orchestrations, activities, tags: tags.map(|tags| tags.into_iter().collect()) })
     }
 
     /// Reads the answer to a statement with the [`member_columns`], which named the [`known`](KnownCode::known) nodes.
