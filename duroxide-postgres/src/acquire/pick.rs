@@ -1,6 +1,6 @@
 //! The items without an owner that a node may claim, as far as a request needs to know them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use duroxide::Timestamp;
@@ -345,7 +345,11 @@ fn sorted_instances(
         })
     };
     let mut found = rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?;
-    found.retain(|picked| !(picked.version.is_empty() && is_outdated(&picked.name)));
+    let mut outdated: HashMap<String, bool> = HashMap::new();
+    found.retain(|picked| {
+        let mut is_outdated = || *outdated.entry(picked.name.clone()).or_insert_with(|| is_outdated(&picked.name));
+        !(picked.version.is_empty() && is_outdated())
+    });
     found.sort_by_key(|picked| picked.since);
     Ok(found)
 }
