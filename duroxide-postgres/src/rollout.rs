@@ -52,8 +52,7 @@ impl Code {
         }
     }
 
-    /// Returns true if it runs an instance of an orchestration, of which some member has this latest version. An instance
-    /// without a version is left to that version.
+    /// Returns true if it may claim an instance. One without a version is left to the latest version that any member has.
     fn may_claim(&self, name: &str, version: Option<&str>, latest: Option<&Version>) -> bool {
         self.has(name, version) && (version.is_some() || self.latest.get(name) == latest)
     }
@@ -138,7 +137,7 @@ impl Members {
 
     /// Returns the members that may take the work of a queue, with their free places.
     pub(crate) fn candidates(&self, queue: &Queue) -> Vec<(Epoch, i32)> {
-        // Found once: the work of many queues may be told to many members.
+        // Once for all members: they may be many, and so may the queues.
         let latest = match queue {
             Queue::Instances(name, _) => self.latest(name),
             Queue::Activities(..) => None,

@@ -155,8 +155,8 @@ impl Untaken {
     }
 }
 
-/// Chooses of two random candidates the one with more places, and returns its position. They may be the same one: the places are not those of this
-/// moment, so each candidate has a chance.
+/// Chooses of two random candidates the one with more places, and returns its position. They may be the same one: the places
+/// are not those of this moment, so each candidate has a chance.
 fn choose(candidates: &[(Epoch, i32)]) -> Option<usize> {
     let count = u64::try_from(candidates.len()).unwrap_or(u64::MAX);
     let any = || {

@@ -74,9 +74,9 @@ const QUARANTINED: &str = pick_instances!("r.crashes >= 3 AND NOT r.suspect");
 
 /// A part is a group.
 ///
-/// The ranges of tags are left out if no activity has one, which is asked once for all queues: most programs have no tags. That
-/// would pass all removed rows, so a look that begins elsewhere reads the ranges instead. The order keeps a plan from another
-/// index, which would pass the activities without a tag.
+/// The ranges of tags are left out if no activity has a tag, as in most programs: one search finds that for all queues. The
+/// search passes all removed rows, so a look that does not begin at the beginning reads the ranges instead. The order of the
+/// search keeps a plan from another index, in which it would pass the activities without a tag.
 macro_rules! pick_activities {
     ($condition:literal) => {
         concat!(
