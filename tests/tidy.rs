@@ -595,7 +595,6 @@ const UNUSED: &[(&str, &str)] = &[
     ("InstanceList", "returned by Client::list"),
     ("JoinAll", "returned by join_all"),
     ("SqliteStats", "returned by SqliteProvider::stats"),
-    ("TokioPostgres", "the source of a Tx"),
     ("TryJoinAll", "returned by try_join_all"),
     ("UnknownErrorCode", "the error of a parse"),
     ("execute_raw", "a method of the driver"),

@@ -54,6 +54,7 @@ mod pooled;
 mod previews;
 mod provider;
 mod pulse;
+mod queue;
 mod reads;
 mod remove;
 mod rollout;

@@ -93,21 +93,21 @@ async fn send_all(state: &State, lane: &Lane, notices: &mut mpsc::UnboundedRecei
 /// The longest time of a look for work that was not taken.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Finds the queues that have items which are due. Other tags count, too.
+/// Finds the queues that have items which are due. An empty tag stands for none.
 const WAITING: &str = "
     SELECT t.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t (name, version, n) CROSS JOIN LATERAL (
-        (SELECT 1 FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at <= $4::bigint
+        (SELECT 1 FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at <= $5::bigint
              AND (r.crashes < 3 OR r.suspect) LIMIT 1)
         UNION ALL
-        (SELECT 1 FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at <= $4::bigint
+        (SELECT 1 FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at <= $5::bigint
              AND r.crashes >= 3 AND NOT r.suspect LIMIT 1)) r
     UNION ALL
-    SELECT -t.n FROM unnest($3::text[]) WITH ORDINALITY AS t (name, n) CROSS JOIN LATERAL (
-        (SELECT 1 FROM activities a WHERE a.name = t.name AND a.ready_at <= $4::bigint AND a.owner IS NULL
-             AND NOT a.parked AND (a.crashes < 3 OR a.suspect) LIMIT 1)
+    SELECT -t.n FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS t (name, tag, n) CROSS JOIN LATERAL (
+        (SELECT 1 FROM activities a WHERE a.name = t.name AND coalesce(a.tag, '') = t.tag AND a.ready_at <= $5::bigint
+             AND a.owner IS NULL AND NOT a.parked AND (a.crashes < 3 OR a.suspect) LIMIT 1)
         UNION ALL
-        (SELECT 1 FROM activities a WHERE a.name = t.name AND a.ready_at <= $4::bigint AND a.owner IS NULL
-             AND NOT a.parked AND a.crashes >= 3 AND NOT a.suspect LIMIT 1)) a";
+        (SELECT 1 FROM activities a WHERE a.name = t.name AND coalesce(a.tag, '') = t.tag AND a.ready_at <= $5::bigint
+             AND a.owner IS NULL AND NOT a.parked AND a.crashes >= 3 AND NOT a.suspect LIMIT 1)) a";
 
 /// Returns the queues whose work was not taken. If they cannot be read, the pulses of the nodes find that work.
 async fn waiting(state: &State, lane: &Lane, untaken: &Untaken) -> BTreeSet<Queue> {
@@ -117,15 +117,16 @@ async fn waiting(state: &State, lane: &Lane, untaken: &Untaken) -> BTreeSet<Queu
             Queue::Instances(name, version) => {
                 instances.push((name.clone(), version.clone().unwrap_or_default(), queue))
             }
-            Queue::Activities(name, _) => activities.push((name.clone(), queue)),
+            Queue::Activities(name, tag) => activities.push((name.clone(), tag.clone().unwrap_or_default(), queue)),
         }
     }
     let names: Vec<String> = instances.iter().map(|(name, ..)| name.clone()).collect();
     let versions: Vec<String> = instances.iter().map(|(_, version, _)| version.clone()).collect();
-    let of_activities: Vec<String> = activities.iter().map(|(name, _)| name.clone()).collect();
+    let of_activities: Vec<String> = activities.iter().map(|(name, ..)| name.clone()).collect();
+    let tags: Vec<String> = activities.iter().map(|(_, tag, _)| tag.clone()).collect();
     let due = state.due();
     let find = async move |connection: Shared| {
-        let rows = connection.query(step!(WAITING, names, versions, of_activities, due)).await?;
+        let rows = connection.query(step!(WAITING, names, versions, of_activities, tags, due)).await?;
         rows.iter().map(|row| Ok(row.try_get::<_, i64>("n")?)).collect::<Result<Vec<_>, Fault>>()
     };
     // Notices wait in the meantime.
@@ -133,7 +134,7 @@ async fn waiting(state: &State, lane: &Lane, untaken: &Untaken) -> BTreeSet<Queu
     let found = found.map(Result::unwrap_or_default).unwrap_or_default();
     let place = |n: i64| usize::try_from(n.unsigned_abs()).ok()?.checked_sub(1);
     let queue = |n: i64| {
-        let queue = if n > 0 { instances.get(place(n)?)?.2 } else { activities.get(place(n)?)?.1 };
+        let queue = if n > 0 { instances.get(place(n)?)?.2 } else { activities.get(place(n)?)?.2 };
         Some(queue.clone())
     };
     found.into_iter().filter_map(queue).collect()

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
+use crate::queue::free_activities;
 use crate::rollout::member_columns;
 use crate::schema::may_write;
 use crate::session::look_at_others;
@@ -32,7 +33,8 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 /// queues into a hash table first.
 macro_rules! has_work {
     () => {
-        "EXISTS (SELECT 1 FROM mail m WHERE m.owner = ANY ($1::bigint[]))
+        concat!(
+            "EXISTS (SELECT 1 FROM mail m WHERE m.owner = ANY ($1::bigint[]))
          OR EXISTS (SELECT 1 FROM cancellations c WHERE c.epoch = ANY ($1::bigint[]))
          OR (cardinality($1::bigint[]) > 0 AND EXISTS (
              SELECT 1 FROM messages m JOIN live l ON l.seq = m.instance WHERE m.lane = 3 AND l.owner IS NULL))
@@ -42,28 +44,48 @@ macro_rules! has_work {
              UNION ALL
              (SELECT 1 FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at <= $7::bigint
                   AND r.crashes >= 3 AND NOT r.suspect LIMIT 1)) r)
-         OR EXISTS (SELECT 1 FROM unnest($5::text[]) AS t (name) CROSS JOIN LATERAL (
-             (SELECT 1 FROM activities a WHERE a.name = t.name AND a.ready_at <= $7::bigint AND a.owner IS NULL
-                  AND NOT a.parked AND (a.crashes < 3 OR a.suspect)
-                  AND ($6::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($6::text[])) LIMIT 1)
-             UNION ALL
-             (SELECT 1 FROM activities a WHERE a.name = t.name AND a.ready_at <= $7::bigint AND a.owner IS NULL
-                  AND NOT a.parked AND a.crashes >= 3 AND NOT a.suspect
-                  AND ($6::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($6::text[])) LIMIT 1)) a)"
+         OR EXISTS (SELECT 1 FROM unnest($5::text[]) AS t (name) CROSS JOIN LATERAL (",
+            free_activities!(
+                "1",
+                "t.name",
+                "$6",
+                "true",
+                "a.ready_at <= $7::bigint AND (a.crashes < 3 OR a.suspect)",
+                "1"
+            ),
+            " UNION ALL ",
+            free_activities!(
+                "1",
+                "t.name",
+                "$6",
+                "true",
+                "a.ready_at <= $7::bigint AND a.crashes >= 3 AND NOT a.suspect",
+                "1"
+            ),
+            ") a)"
+        )
     };
 }
 
 /// The time at which the next item becomes due, if any has a time.
 macro_rules! next_due {
     () => {
-        "least(
+        concat!(
+            "least(
              (SELECT min(r.ready_at) FROM unnest($3::text[], $4::text[]) AS t (name, version) CROSS JOIN LATERAL (
                  SELECT r.ready_at FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at > $7::bigint
                      AND (r.crashes < 3 OR r.suspect) ORDER BY r.ready_at LIMIT 1) r),
-             (SELECT min(a.ready_at) FROM unnest($5::text[]) AS t (name) CROSS JOIN LATERAL (
-                 SELECT a.ready_at FROM activities a WHERE a.name = t.name AND a.ready_at > $7::bigint AND a.owner IS NULL
-                     AND NOT a.parked AND (a.crashes < 3 OR a.suspect)
-                     AND ($6::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($6::text[])) ORDER BY a.ready_at LIMIT 1) a))"
+             (SELECT min(a.ready_at) FROM unnest($5::text[]) AS t (name) CROSS JOIN LATERAL (",
+            free_activities!(
+                "a.ready_at",
+                "t.name",
+                "$6",
+                "true",
+                "a.ready_at > $7::bigint AND (a.crashes < 3 OR a.suspect)",
+                "1"
+            ),
+            ") a))"
+        )
     };
 }
 

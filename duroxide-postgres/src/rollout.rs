@@ -52,6 +52,11 @@ impl Code {
         }
     }
 
+    /// Returns true if it may claim an instance. One without a version is left to the latest version that any member has.
+    fn may_claim(&self, name: &str, version: Option<&str>, latest: Option<&Version>) -> bool {
+        self.has(name, version) && (version.is_some() || self.latest.get(name) == latest)
+    }
+
     fn serves(&self, name: &str, tag: Option<&str>) -> bool {
         let serves_tag = match (&self.tags, tag) {
             (Some(tags), Some(tag)) => tags.iter().any(|served| served == tag),
@@ -99,14 +104,16 @@ impl Members {
         self.0.values().any(|member| member.code.latest.get(name) > own)
     }
 
+    /// Returns the latest version of an orchestration that any member has.
+    fn latest(&self, name: &str) -> Option<&Version> {
+        self.codes().filter_map(|code| code.latest.get(name)).max()
+    }
+
     /// Returns true if a member may claim an instance that some builds have rejected: it has the code, and its build is
     /// none of them. Without a pinned version, it must have the latest version that any member has.
     pub(crate) fn can_try(&self, name: &str, version: Option<&str>, rejected_by: &HashSet<String>) -> bool {
-        self.0.iter().any(|(epoch, Member { code, .. })| {
-            code.has(name, version)
-                && !rejected_by.contains(&code.build)
-                && !(version.is_none() && self.is_outdated(*epoch, name))
-        })
+        let latest = self.latest(name);
+        self.codes().any(|code| code.may_claim(name, version, latest) && !rejected_by.contains(&code.build))
     }
 
     /// Returns true if a member may claim an activity that some builds have rejected.
@@ -130,17 +137,20 @@ impl Members {
 
     /// Returns the members that may take the work of a queue, with their free places.
     pub(crate) fn candidates(&self, queue: &Queue) -> Vec<(Epoch, i32)> {
-        let may_take = |epoch: Epoch, code: &Code| match queue {
-            Queue::Instances(name, version) => {
-                code.has(name, version.as_deref()) && !(version.is_none() && self.is_outdated(epoch, name))
-            }
+        // Once for all members: they may be many, and so may the queues.
+        let latest = match queue {
+            Queue::Instances(name, _) => self.latest(name),
+            Queue::Activities(..) => None,
+        };
+        let may_take = |code: &Code| match queue {
+            Queue::Instances(name, version) => code.may_claim(name, version.as_deref(), latest),
             Queue::Activities(name, tag) => code.serves(name, tag.as_deref()),
         };
         let places = |places: Places| match queue {
             Queue::Instances(..) => places.instances,
             Queue::Activities(..) => places.activities,
         };
-        let found = self.0.iter().filter(|(epoch, member)| may_take(**epoch, &member.code));
+        let found = self.0.iter().filter(|(_, member)| may_take(&member.code));
         found.map(|(epoch, member)| (*epoch, places(member.places))).collect()
     }
 }
@@ -196,16 +206,16 @@ impl KnownCode {
         let known = self.locked();
         let mut orchestrations = BTreeSet::new();
         let mut activities = BTreeSet::new();
-        let mut tags = Some(Vec::new());
+        let mut tags = Some(BTreeSet::new());
         for node in nodes {
             let code = known.get(&Epoch(node.unsigned_abs()))?;
             orchestrations.extend(code.orchestrations.iter().cloned());
             orchestrations.extend(code.latest.keys().map(|name| (name.clone(), String::new())));
             activities.extend(code.activities.iter().cloned());
-            tags = tags.zip(code.tags.clone()).map(|(all, tags)| [all, tags].concat());
+            tags = tags.zip(code.tags.clone()).map(|(all, tags)| all.into_iter().chain(tags).collect());
         }
         let (orchestrations, activities) = (orchestrations.into_iter().collect(), activities.into_iter().collect());
-        Some(Served { orchestrations, activities, tags })
+        Some(Served { orchestrations, activities, tags: tags.map(|tags| tags.into_iter().collect()) })
     }
 
     /// Reads the answer to a statement with the [`member_columns`], which named the [`known`](KnownCode::known) nodes.
@@ -280,5 +290,10 @@ mod tests {
         assert!(members.is_outdated(Epoch(1), "flow") && !members.is_outdated(Epoch(2), "flow"));
         let by_b = HashSet::from(["b".to_owned()]);
         assert!(!members.can_try("flow", None, &by_b) && members.can_try("flow", Some("1.0.0"), &by_b));
+        let candidates = |version: Option<&str>| {
+            let queue = Queue::Instances("flow".to_owned(), version.map(str::to_owned));
+            members.candidates(&queue).into_iter().map(|(epoch, _)| epoch.0).collect::<Vec<_>>()
+        };
+        assert_eq!((candidates(None), candidates(Some("1.0.0"))), (vec![2], vec![1]));
     }
 }

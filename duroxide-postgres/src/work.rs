@@ -119,7 +119,7 @@ impl Untaken {
                 return Told::All;
             }
             let others: Vec<_> = candidates.into_iter().filter(|(epoch, _)| !own.contains(epoch)).collect();
-            let chosen = choose(&others);
+            let chosen = choose(&others).and_then(|place| others.get(place)).map(|(epoch, _)| *epoch);
             let search = self.0.entry(queue).or_insert_with(|| Search { told: own.clone(), next: 1 });
             search.told.extend(chosen);
             told.extend(chosen);
@@ -143,8 +143,8 @@ impl Untaken {
                 continue;
             }
             for _ in 0..search.next {
-                let Some(chosen) = choose(&left) else { break };
-                left.retain(|(epoch, _)| *epoch != chosen);
+                let Some(place) = choose(&left) else { break };
+                let (chosen, _) = left.swap_remove(place);
                 search.told.insert(chosen);
                 told.insert(chosen);
             }
@@ -155,14 +155,15 @@ impl Untaken {
     }
 }
 
-/// Chooses of two random candidates the one with more places. They may be the same one: the places are not those of this
-/// moment, so each candidate has a chance.
-fn choose(candidates: &[(Epoch, i32)]) -> Option<Epoch> {
+/// Chooses of two random candidates the one with more places, and returns its position. They may be the same one: the places
+/// are not those of this moment, so each candidate has a chance.
+fn choose(candidates: &[(Epoch, i32)]) -> Option<usize> {
     let count = u64::try_from(candidates.len()).unwrap_or(u64::MAX);
     let any = || {
         // Each state has keys of its own, from a random origin.
         let random = RandomState::new().hash_one(0);
-        candidates.get(usize::try_from(random.checked_rem(count)?).ok()?)
+        let place = usize::try_from(random.checked_rem(count)?).ok()?;
+        candidates.get(place).map(|(_, places)| (place, places))
     };
     let (first, second) = (any()?, any()?);
     Some(if first.1 >= second.1 { first.0 } else { second.0 })

@@ -225,7 +225,7 @@ async fn repeated_commit_waits_for_the_first_and_finds_its_effect() {
     let Some(server) = gate::server() else { return };
     let schema = Schema::new(&server.url(), "repeated");
     let again = schema.connect();
-    let gate = Gate::install(&server, &schema).await;
+    let gate = Gate::install(&server, &server.url(), &schema).await;
     let url = gate::held_url(&server.url());
     let provider = PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
     let lease = provider.join(&info()).await.expect("join");

@@ -22,6 +22,7 @@ mod pulses;
 mod rings;
 mod roles;
 mod sessions;
+mod tags;
 mod tls;
 mod together;
 mod transactional;

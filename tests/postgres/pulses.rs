@@ -53,8 +53,10 @@ const NOT_FOR_IT: &str = "
         (3, 'flow', '2.0.0', 5 - (1::bigint << 62), 0, false, false), (4, 'flow', '', 1::bigint << 60, 0, false, false);
     INSERT INTO activities (instance, execution, call, scheduled, name, tag, detached, attempt, ready_at, owner, claim, crashes,
         alone, suspect, parked)
-    VALUES (2, 1, 1, 1, 'work', 'elsewhere', false, 1, 5, NULL, 0, 0, false, false, false),
-        (2, 1, 2, 1, 'work', NULL, false, 1, 5, 7, 0, 0, false, false, false),
+    SELECT 2, 1, 10 + n, 1, 'work', 'elsewhere', false, 1, 5, NULL, 0, 0, false, false, false FROM generate_series(1, 5000) AS n;
+    INSERT INTO activities (instance, execution, call, scheduled, name, tag, detached, attempt, ready_at, owner, claim, crashes,
+        alone, suspect, parked)
+    VALUES (2, 1, 2, 1, 'work', NULL, false, 1, 5, 7, 0, 0, false, false, false),
         (2, 1, 3, 1, 'work', NULL, false, 1, 5, NULL, 0, 0, false, false, true),
         (2, 1, 4, 1, 'other', NULL, false, 1, 5, NULL, 0, 0, false, false, false)";
 
@@ -95,6 +97,11 @@ fn worker() -> NodeInfo {
     NodeInfo { handlers: Handlers { activities, tags, ..info().handlers }, ..info() }
 }
 
+/// All that was read of the activities.
+const READ: &str = "
+    SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'activities')::bigint
+        + (SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname = 'activities')::bigint";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_notification_costs_one_pulse() {
     // A server of its own, which has room for the connections.
@@ -112,4 +119,11 @@ async fn lost_notification_costs_one_pulse() {
         assert!(found.is_ok(), "{name}");
     };
     join_all(WORK.iter().map(find)).await;
+    let (client, connection) = tokio_postgres::connect(&cluster.url(), tokio_postgres::NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    // The counters of a session are complete once it has ended.
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'duroxide%'";
+    while client.query_one(open, &[]).await.expect("query").get::<_, i64>(0) > 0 {}
+    let read: i64 = client.query_one(READ, &[]).await.expect("query").get(0);
+    assert!(read < 1_000, "the pulses have read {read} entries, and so the activities for other nodes");
 }

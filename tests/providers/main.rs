@@ -12,4 +12,5 @@ mod schema;
 mod script;
 mod starts;
 mod store;
+mod tags;
 mod torn_log;

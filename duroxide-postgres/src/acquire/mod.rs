@@ -9,8 +9,7 @@ mod claim;
 mod looks;
 mod pick;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use duroxide::id::{ActivityId, CallId, EventId, InstanceId};
 use duroxide::provider::{
@@ -417,7 +416,8 @@ fn orchestrations(want: &Want) -> (Vec<String>, Vec<String>) {
     unpinned.chain(pinned).unzip()
 }
 
-/// Returns the requested tags. `None`: all.
+/// Returns the requested tags, each once. `None`: all.
 fn tags(want: &Want) -> Option<Vec<String>> {
-    want.tags.as_ref().map(|tags: &Arc<[String]>| tags.to_vec())
+    let tags: Option<BTreeSet<String>> = want.tags.as_ref().map(|tags| tags.iter().cloned().collect());
+    tags.map(|tags| tags.into_iter().collect())
 }

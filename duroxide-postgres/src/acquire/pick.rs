@@ -1,6 +1,6 @@
 //! The items without an owner that a node may claim, as far as a request needs to know them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use duroxide::Timestamp;
@@ -11,6 +11,7 @@ use super::looks::Look;
 use super::{orchestrations, tags};
 use crate::connect::{Step, step};
 use crate::fault::Fault;
+use crate::queue::free_activities;
 use crate::rows::{FIRST_TIME, int, read_ready};
 
 const _: () = assert!(QUARANTINE == 3 && FIRST_TIME == -2305843009213693952, "the statements repeat these numbers");
@@ -72,34 +73,53 @@ const INSTANCES: &str = pick_instances!("(r.crashes < 3 OR r.suspect)");
 const QUARANTINED: &str = pick_instances!("r.crashes >= 3 AND NOT r.suspect");
 
 /// A part is a group.
+///
+/// The ranges of tags are left out if no activity has a tag, as in most programs: one search finds that for all queues. The
+/// search passes all removed rows, so a look that does not begin at the beginning reads the ranges instead. The order of the
+/// search keeps a plan from another index, in which it would pass the activities without a tag.
 macro_rules! pick_activities {
     ($condition:literal) => {
-        oldest!(
-            "n, name, instance, execution, call",
-            "n",
-            "$8",
-            concat!(
-            "SELECT t.n, t.name, a.instance, a.execution, a.call, a.ready_at
-             FROM unnest($1::text[], $2::integer[], $6::bigint[], $7::bigint[]) AS t (name, n, since, since_time)
-             CROSS JOIN LATERAL (
-                 (SELECT a.instance, a.execution, a.call, a.ready_at FROM activities a
-                  WHERE a.owner IS NULL AND NOT a.parked AND a.name = t.name AND a.ready_at < -2305843009213693952
-                      AND a.ready_at >= t.since AND ",
+        concat!(
+            "WITH tagged AS MATERIALIZED (
+                 SELECT $9 OR coalesce((
+                     SELECT true FROM activities a
+                     WHERE a.owner IS NULL AND NOT a.parked AND a.tag IS NOT NULL AND ",
             $condition,
-            " AND ($5::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($5))
-                  AND (a.rejected IS NULL OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
-                   WHERE x.instance = a.instance AND x.execution = a.execution AND x.call = a.call AND n.epoch = $4))
-                  ORDER BY a.ready_at LIMIT $3)
-                 UNION ALL
-                 (SELECT a.instance, a.execution, a.call, a.ready_at FROM activities a
-                  WHERE a.owner IS NULL AND NOT a.parked AND a.name = t.name AND a.ready_at >= -2305843009213693952
-                      AND a.ready_at >= t.since_time AND ",
-            $condition,
-            " AND ($5::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($5))
-                  AND (a.rejected IS NULL OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
-                   WHERE x.instance = a.instance AND x.execution = a.execution AND x.call = a.call AND n.epoch = $4))
-                  ORDER BY a.ready_at LIMIT $3)) a"
+            " ORDER BY a.name, a.ready_at LIMIT 1), false) AS found) ",
+            oldest!(
+                "n, name, instance, execution, call",
+                "n",
+                "$8",
+                concat!(
+                    "SELECT t.n, t.name, a.instance, a.execution, a.call, a.ready_at
+                     FROM unnest($1::text[], $2::integer[], $6::bigint[], $7::bigint[]) AS t (name, n, since, since_time)
+                     CROSS JOIN LATERAL (",
+                    ready_activities!("a.ready_at < -2305843009213693952 AND a.ready_at >= t.since", $condition),
+                    " UNION ALL ",
+                    ready_activities!("a.ready_at >= -2305843009213693952 AND a.ready_at >= t.since_time", $condition),
+                    ") a"
+                )
             )
+        )
+    };
+}
+
+/// Activities of a queue whose time is within limits, and which the build of the node has not rejected.
+macro_rules! ready_activities {
+    ($times:literal, $condition:literal) => {
+        free_activities!(
+            "a.instance, a.execution, a.call, a.ready_at",
+            "t.name",
+            "$5",
+            "(SELECT found FROM tagged)",
+            concat!(
+                $times,
+                " AND ",
+                $condition,
+                " AND (a.rejected IS NULL OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
+                   WHERE x.instance = a.instance AND x.execution = a.execution AND x.call = a.call AND n.epoch = $4))"
+            ),
+            "$3"
         )
     };
 }
@@ -138,6 +158,7 @@ impl Picks {
     pub(super) fn steps<'a>(&self, epoch: i64, want: &Want, look: &Look) -> Vec<Step<'a>> {
         let mut steps = Vec::new();
         let now = want.now.as_micros();
+        let is_whole = look.until_whole.is_none();
         let (names, versions) = orchestrations(want);
         let queues = names.iter().zip(&versions).map(|(name, version)| (name.clone(), Some(version.clone())));
         let (since, since_time): (Vec<i64>, Vec<i64>) = queues.map(|queue| look.from(&queue)).unzip();
@@ -170,7 +191,8 @@ impl Picks {
                 tags(want),
                 since_of.clone(),
                 since_time_of.clone(),
-                now
+                now,
+                !is_whole
             ));
         }
         if self.overdue {
@@ -201,7 +223,8 @@ impl Picks {
                     tags(want),
                     since_of,
                     since_time_of,
-                    now
+                    now,
+                    !is_whole
                 ));
             }
         }
@@ -322,7 +345,11 @@ fn sorted_instances(
         })
     };
     let mut found = rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?;
-    found.retain(|picked| !(picked.version.is_empty() && is_outdated(&picked.name)));
+    let mut outdated: HashMap<String, bool> = HashMap::new();
+    found.retain(|picked| {
+        let mut is_outdated = || *outdated.entry(picked.name.clone()).or_insert_with(|| is_outdated(&picked.name));
+        !(picked.version.is_empty() && is_outdated())
+    });
     found.sort_by_key(|picked| picked.since);
     Ok(found)
 }

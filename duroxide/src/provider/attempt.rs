@@ -37,11 +37,16 @@ impl ActivityTransactions {
         limit: Duration,
         run: Option<Run>,
     ) -> TransactionalAttempt {
-        TransactionalAttempt { provider: self.0.clone(), lease, tenure, limit, run }
+        TransactionalAttempt { run, ..TransactionalAttempt::new(self.0.clone(), lease, tenure, limit) }
     }
 }
 
 impl TransactionalAttempt {
+    /// Makes an attempt, for a test of a [`TransactionSource`]. The runtime makes those of activities.
+    pub fn new(provider: Arc<dyn Provider>, lease: Lease, tenure: Tenure, limit: Duration) -> Self {
+        Self { provider, lease, tenure, limit, run: None }
+    }
+
     /// Returns the provider.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Answers to requests for work. They are read without the write lock; only claims and acknowledgements go through the
 //! writer.
 
+use rusqlite::Row;
+
 use super::claim::Claims;
 use super::columns::columns;
 use super::ending;
@@ -43,13 +45,23 @@ pub(super) fn delete_acknowledged(tx: &Tx<'_>, lease: &Lease, want: &Want) -> ru
     tx.sql.run(delete, [epoch]).map(drop)
 }
 
+columns! {
+    /// A node, and true if an activity in the queue has a tag: otherwise a claim reads no ranges of tags.
+    mod node {
+        CLAIM = "claim",
+        HAS_TAGGED = "EXISTS (SELECT 1 FROM duroxide_activities INDEXED BY duroxide_activities_queue_tagged
+            WHERE owner IS NULL AND parked IS NULL AND (crashes < 3 OR suspect = 1) AND tag IS NOT NULL)",
+    }
+}
+
 /// Finds the items for a request. The claims are not yet taken.
 pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Found> {
     let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
     let mut claims = Claims::new(*lease, want);
     let epoch = int(lease.epoch.0);
-    let find = "SELECT claim FROM duroxide_nodes WHERE epoch = ?1";
-    let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
+    let find = concat!("SELECT ", node::list!(), " FROM duroxide_nodes WHERE epoch = ?1");
+    let read = |row: &Row<'_>| Ok((natural(row, node::CLAIM)?, row.get(node::HAS_TAGGED)?));
+    let Some((last_claim, has_tagged)) = sql.row(find, [epoch], read)? else {
         return Ok(Found { acquired, claims, has_acknowledged: false });
     };
     acquired.ending = ending::find(sql)?;
@@ -67,7 +79,7 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
     if last_claim == want.claim {
         let later = if want.alone { claims.find_quarantined(sql, want)? } else { None };
         if claims.is_empty() {
-            acquired.next_due = claims.find(sql, want)?.into_iter().chain(later).min();
+            acquired.next_due = claims.find(sql, want, has_tagged)?.into_iter().chain(later).min();
         }
     } else {
         // The answer with the last claim was lost: repeat it. The next request claims more.

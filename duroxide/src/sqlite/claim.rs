@@ -43,11 +43,11 @@ impl Claims {
     }
 
     /// Finds the requested number of items, oldest first. Returns the time at which another item is due, if there is
-    /// one.
-    pub(super) fn find(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<Option<Timestamp>> {
+    /// one. `has_tagged`: an activity in the queue has a tag.
+    pub(super) fn find(&mut self, sql: &Sql, want: &Want, has_tagged: bool) -> rusqlite::Result<Option<Timestamp>> {
         let mut next_due = None;
         let mut rest = |since: Timestamp| next_due = next_due.into_iter().chain([since]).min();
-        let free = Free::new(sql, self.lease.epoch, want);
+        let free = Free::new(sql, self.lease.epoch, want, has_tagged);
         let mut instances = match want.instances {
             0 => Vec::new(),
             limit => free.instances(limit.saturating_add(1))?,

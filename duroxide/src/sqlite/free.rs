@@ -1,5 +1,7 @@
 //! The items without an owner that a node may claim.
 
+use rusqlite::ToSql;
+
 use super::columns::columns;
 use super::member_code::MemberCode;
 use super::rows::{ActivityKey, FIRST_TIME, activity_key, int, read_ready};
@@ -53,7 +55,9 @@ pub(super) struct Free<'a> {
     sql: &'a Sql<'a>,
     epoch: Epoch,
     want: &'a Want,
-    condition: &'static str,
+    queue: Queue,
+    /// False if no activity in the queue has a tag.
+    has_tagged: bool,
 }
 
 columns! {
@@ -62,12 +66,12 @@ columns! {
 
 impl<'a> Free<'a> {
     /// The items outside of quarantine.
-    pub(super) fn new(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want) -> Self {
-        Self { sql, epoch, want, condition: FREE }
+    pub(super) fn new(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want, has_tagged: bool) -> Self {
+        Self { sql, epoch, want, queue: Queue::FREE, has_tagged }
     }
 
     pub(super) fn quarantined(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want) -> Self {
-        Self { sql, epoch, want, condition: QUARANTINED }
+        Self { sql, epoch, want, queue: Queue::QUARANTINED, has_tagged: true }
     }
 
     /// Reads the first instances of each requested orchestration, including those that are not due yet. Leaves out
@@ -96,7 +100,7 @@ impl<'a> Free<'a> {
                     WHERE r.instance = seq AND r.execution = 0 AND r.call = 0 AND n.epoch = ?5))
              ORDER BY ready_at LIMIT ?4",
             ready::list!(),
-            self.condition
+            self.queue.condition
         );
         let read = |from, most| {
             let params = (name, &version, from, most, int(self.epoch.0));
@@ -151,24 +155,82 @@ impl<'a> Free<'a> {
     /// Reads the first activities of a name, including those that are not due yet. Leaves out those that the build of
     /// the node has rejected.
     pub(super) fn activities(&self, name: &str, limit: usize) -> rusqlite::Result<Vec<FreeActivity>> {
-        let find = format!(
-            "SELECT {}, a.visible_at FROM duroxide_activities a
-             WHERE owner IS NULL AND parked IS NULL AND name = ?1 AND visible_at >= ?3
-                 AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {}
-                 AND (rejected IS NULL OR NOT EXISTS (
-                    SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
-                    WHERE r.instance = a.instance AND r.execution = a.execution AND r.call = a.call AND n.epoch = ?5))
-             ORDER BY visible_at LIMIT ?4",
-            activity_key::list!(),
-            self.condition
-        );
-        let tags = self.tags();
-        let read = |from, most| {
-            let params = (name, &tags, from, most, int(self.epoch.0));
-            self.sql.rows(&find, params, |row| Ok((read_ready(row.get(activity_key::COUNT)?), activity_key(row)?)))
+        let (tags, epoch) = (self.tags().filter(|_| self.has_tagged), int(self.epoch.0));
+        let find = match &tags {
+            _ if !self.has_tagged => self.queue.untagged(),
+            Some(_) => self.queue.with_tags(),
+            None => self.queue.with_all_tags(),
+        };
+        let read = |from: i64, most: i64| {
+            let params: [&dyn ToSql; 5] = [&name, &from, &most, &epoch, &tags];
+            let params = if tags.is_some() { &params[..] } else { &params[..4] };
+            let mut found = self
+                .sql
+                .rows(&find, params, |row| Ok((read_ready(row.get(activity_key::COUNT)?), activity_key(row)?)))?;
+            // Each range is sorted, and limited, on its own.
+            found.sort_by_key(|(ready, _)| *ready);
+            found.truncate(limit);
+            Ok(found)
         };
         let found = first(limit, self.want.now, read)?.into_iter();
         Ok(found.map(|(since, key)| FreeActivity { since, key }).collect())
+    }
+}
+
+/// The items without an owner, either those in quarantine or the others, and the indexes of its activities: by name, tag and
+/// time; and of those with a tag by name and time.
+///
+/// Statements name these indexes: activities with a tag that no node serves may pile up, and must not be read by a search
+/// for others.
+struct Queue {
+    condition: &'static str,
+    by_tag: &'static str,
+    tagged: &'static str,
+}
+
+impl Queue {
+    const FREE: Self =
+        Self { condition: FREE, by_tag: "duroxide_activities_queue", tagged: "duroxide_activities_queue_tagged" };
+    const QUARANTINED: Self = Self {
+        condition: QUARANTINED,
+        by_tag: "duroxide_activities_quarantined",
+        tagged: "duroxide_activities_quarantined_tagged",
+    };
+
+    /// Returns a statement that reads the activities without a tag, from a time on.
+    fn untagged(&self) -> String {
+        self.range(self.by_tag, "IS NULL")
+    }
+
+    /// Returns a statement that reads the activities without a tag, and those with each tag of a list, from a time on.
+    fn with_tags(&self) -> String {
+        let range = self.range(self.by_tag, "IS t.tag");
+        format!(
+            "SELECT {}, a.visible_at
+             FROM (SELECT NULL AS tag UNION SELECT value FROM json_each(?5)) t CROSS JOIN duroxide_activities a
+             WHERE (a.instance, a.execution, a.call) IN (SELECT instance, execution, call FROM ({range}))",
+            activity_key::list!()
+        )
+    }
+
+    /// Returns a statement that reads the activities without a tag, and those with any tag, from a time on.
+    fn with_all_tags(&self) -> String {
+        let (untagged, tagged) = (self.untagged(), self.range(self.tagged, "IS NOT NULL"));
+        format!("SELECT * FROM ({untagged}) UNION ALL SELECT * FROM ({tagged})")
+    }
+
+    /// Returns a statement that reads the first activities of a range.
+    fn range(&self, index: &str, tag: &str) -> String {
+        format!(
+            "SELECT {}, a.visible_at FROM duroxide_activities a INDEXED BY {index}
+             WHERE owner IS NULL AND parked IS NULL AND name = ?1 AND a.tag {tag} AND visible_at >= ?2 AND {}
+                 AND (rejected IS NULL OR NOT EXISTS (
+                    SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
+                    WHERE r.instance = a.instance AND r.execution = a.execution AND r.call = a.call AND n.epoch = ?4))
+             ORDER BY visible_at LIMIT ?3",
+            activity_key::list!(),
+            self.condition
+        )
     }
 }
 

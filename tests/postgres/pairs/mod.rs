@@ -4,15 +4,22 @@
 //! orders, as the memory provider shows them. So nothing is lost, nothing is doubled, and no request fails.
 
 pub(crate) mod gate;
+mod program;
 mod scenario;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
-use duroxide::provider::{MemoryProvider, Provider};
+use duroxide::provider::{MemoryProvider, NodeReport};
+use duroxide_postgres::PostgresProvider;
+use futures_util::future::join_all;
+use support::postgres::Cluster;
 use support::schema::Schema;
 
 use self::gate::Gate;
+use self::program::Side;
 use self::scenario::{Op, Scenario};
+use crate::changes::Changes;
 
 /// The answers of the first and of the second request, and the state afterwards.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,89 +48,129 @@ impl Outcome {
     }
 }
 
+/// The databases in which pairs run at once.
+const WORLDS: usize = 2;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interleaved_requests_have_the_outcome_of_one_order() {
     let Some(server) = gate::server() else { return };
-    let schema = Schema::new(&server.url(), "pairs");
-    let second = schema.connect();
-    let gate = Gate::install(&server, &schema).await;
-    let url = gate::held_url(&server.url());
-    let first = duroxide_postgres::PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
     let only = std::env::var("PAIR").unwrap_or_default();
-    let (mut wrong, mut met, mut pairs) = (Vec::new(), 0, 0);
-    for a in Op::ALL {
-        for b in Op::ALL {
-            let name = format!("{a:?}-{b:?}");
-            if !name.contains(&only) || !a.can_meet(*b) {
-                continue;
-            }
+    let all = Op::ALL.iter().flat_map(|a| Op::ALL.iter().map(move |b| (*a, *b)));
+    let can_meet = all.filter(|(a, b)| format!("{a:?}-{b:?}").contains(&only) && a.can_meet(*b));
+    let left = Mutex::new(can_meet.collect::<Vec<_>>());
+    let results = Mutex::new(Results::default());
+    let run = async |n: usize| {
+        let world = World::new(&server, &format!("world_{n}")).await;
+        let next = || left.lock().expect("lock").pop();
+        while let Some(pair) = next() {
             let scenario = Scenario::new();
-            gate.clear().await;
-            let (outcome, waited) = interleaved(&scenario, &gate, &first, &second, (*a, *b)).await;
-            (met, pairs) = (met + usize::from(waited), pairs + 1);
-            let orders = [in_order(&scenario, (*a, *b), false).await, in_order(&scenario, (*a, *b), true).await];
-            if !orders.iter().any(|order| outcome.is_as(order, *b)) {
-                wrong.push(format!("{name}: {outcome:#?}\nis neither {:#?}\nnor {:#?}", orders[0], orders[1]));
-            }
+            let (outcome, waited) = world.interleaved(&scenario, pair).await;
+            let orders = [in_order(&scenario, pair, false).await, in_order(&scenario, pair, true).await];
+            results.lock().expect("lock").add(pair, &outcome, &orders, waited);
         }
-    }
+    };
+    join_all((0..WORLDS).map(run)).await;
+    let Results { wrong, met, pairs } = results.into_inner().expect("lock");
     println!("{pairs} pairs, of which {met} wait for each other");
     assert!(wrong.is_empty(), "{} of {pairs}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(met > 50 || !only.is_empty(), "only {met} pairs meet");
 }
 
-/// Runs both requests in PostgreSQL. Returns true beside if the second one waited for the first.
-async fn interleaved(
-    scenario: &Scenario,
-    gate: &Gate,
-    first: &dyn Provider,
-    second: &dyn Provider,
-    (a, b): (Op, Op),
-) -> (Outcome, bool) {
-    let leases = scenario.prepare(second).await;
-    if a == Op::TakeOver || b == Op::TakeOver {
-        gate.expire(leases[0]).await;
+#[derive(Default)]
+struct Results {
+    wrong: Vec<String>,
+    met: usize,
+    pairs: usize,
+}
+
+impl Results {
+    fn add(&mut self, (a, b): (Op, Op), outcome: &Outcome, orders: &[Outcome; 2], waited: bool) {
+        self.met += usize::from(waited);
+        self.pairs += 1;
+        if !orders.iter().any(|order| outcome.is_as(order, b)) {
+            let [first, second] = orders;
+            self.wrong.push(format!("{a:?}-{b:?}: {outcome:#?}\nis neither {first:#?}\nnor {second:#?}"));
+        }
     }
-    gate.close().await;
-    let hold = async {
-        let mut answer = Box::pin(scenario.run(a, first, &leases));
-        tokio::select! {
-            biased;
-            // It writes nothing.
-            answer = &mut answer => return (answer, scenario.run(b, second, &leases).await, false),
-            () = gate.until_held() => {}
+}
+
+/// A database, and two processes. The transactions of the first one are held at their commit.
+struct World {
+    gate: Gate,
+    first: Side,
+    second: Side,
+}
+
+impl World {
+    async fn new(server: &Cluster, name: &str) -> Self {
+        let url = gate::database(server, name).await;
+        let schema = Schema::new(&url, name);
+        let second = schema.connect();
+        let gate = Gate::install(server, &url, &schema).await;
+        let outbox = Changes::follow(&url, &schema, &["UPDATE OR DELETE ON outbox"]).await;
+        let outbox = Arc::new(tokio::sync::Mutex::new(outbox));
+        let held = gate::held_url(&url);
+        let first = PostgresProvider::connect_with(schema.options_at(&held)).await.expect("connect");
+        let first = Side::new(first, &held, outbox.clone()).await;
+        let second = Side::new(second, &url, outbox).await;
+        Self { gate, first, second }
+    }
+
+    /// Runs both requests. Returns true beside if the second one waited for the first. Leaves no rows.
+    async fn interleaved(&self, scenario: &Scenario, (a, b): (Op, Op)) -> (Outcome, bool) {
+        let Self { gate, first, second } = self;
+        let leases = scenario.prepare(&*second.provider).await;
+        if a == Op::TakeOver || b == Op::TakeOver {
+            gate.expire(leases[0]).await;
         }
-        let mut other = Box::pin(scenario.run(b, second, &leases));
-        tokio::select! {
-            biased;
-            other = &mut other => {
-                gate.open().await;
-                (answer.await, other, false)
-            }
-            () = gate.until_both_wait() => {
-                gate.open().await;
-                let (answer, other) = tokio::join!(answer, other);
-                (answer, other, true)
-            }
+        if a.is_delivery() {
+            gate.hold_deliveries().await;
         }
-    };
-    let (one, other, waited) = hold.await;
-    gate.open().await;
-    let state = scenario.observe(second, &leases).await;
-    (Outcome { first: one, second: other, state }, waited)
+        gate.close().await;
+        let hold = async {
+            let mut answer = Box::pin(scenario.run(a, first, &leases));
+            tokio::select! {
+                biased;
+                // It writes nothing.
+                answer = &mut answer => return (answer, scenario.run(b, second, &leases).await, false),
+                () = gate.until_held() => {}
+            }
+            let mut other = Box::pin(scenario.run(b, second, &leases));
+            tokio::select! {
+                biased;
+                other = &mut other => {
+                    gate.open().await;
+                    (answer.await, other, false)
+                }
+                () = gate.until_both_wait() => {
+                    gate.open().await;
+                    let (answer, other) = tokio::join!(answer, other);
+                    (answer, other, true)
+                }
+            }
+        };
+        let (one, other, waited) = hold.await;
+        gate.open().await;
+        let (state, lease) = scenario.observe(second, &leases).await;
+        gate.clear().await;
+        // The process learns that its node is gone.
+        second.provider.renew(&lease, &NodeReport::default()).await.expect("renew");
+        (Outcome { first: one, second: other, state }, waited)
+    }
 }
 
 /// Runs both requests in memory, one after another.
 async fn in_order(scenario: &Scenario, (a, b): (Op, Op), swapped: bool) -> Outcome {
-    let provider = MemoryProvider::new();
-    let leases = scenario.prepare(&provider).await;
+    let provider = Arc::new(MemoryProvider::new());
+    let side = Side { provider: provider.clone(), program: None };
+    let leases = scenario.prepare(&*provider).await;
     // A node that renews before it is taken over lives.
     let renews_first = if swapped { (b, a) } else { (a, b) } == (Op::Renew, Op::TakeOver);
     let run = async |op| {
         if op == Op::TakeOver && !renews_first {
             provider.kill(leases[0].epoch);
         }
-        scenario.run(op, &provider, &leases).await
+        scenario.run(op, &side, &leases).await
     };
     let (first, second) = if swapped {
         let second = run(b).await;
@@ -131,5 +178,5 @@ async fn in_order(scenario: &Scenario, (a, b): (Op, Op), swapped: bool) -> Outco
     } else {
         (run(a).await, run(b).await)
     };
-    Outcome { first, second, state: scenario.observe(&provider, &leases).await }
+    Outcome { first, second, state: scenario.observe(&side, &leases).await.0 }
 }

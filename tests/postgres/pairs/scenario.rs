@@ -8,7 +8,10 @@ use duroxide::Filter;
 use duroxide::id::{ActivityId, AuditId, CallId, CommitId, EventId, ExecutionId, NodeId};
 use duroxide::provider::*;
 use duroxide::{InstanceId, Payload, Timestamp};
+use futures_util::future::join_all;
 use semver::Version;
+
+use super::program::Side;
 
 /// A request. The first node owns the instance `owned` and one of its two activities; the other activity and `idle` have no
 /// owner; `done` has finished, `stuck` is suspended, and `fresh` does not exist.
@@ -51,6 +54,13 @@ pub(super) enum Op {
     Leave,
     Renew,
     TakeOver,
+    StartWithin,
+    RaiseWithinOwned,
+    RaiseWithinIdle,
+    OutcomeWithin,
+    DeliverOwned,
+    DeliverIdle,
+    DeliverStuck,
 }
 
 impl Op {
@@ -92,17 +102,34 @@ impl Op {
         Self::Leave,
         Self::Renew,
         Self::TakeOver,
+        Self::StartWithin,
+        Self::RaiseWithinOwned,
+        Self::RaiseWithinIdle,
+        Self::OutcomeWithin,
+        Self::DeliverOwned,
+        Self::DeliverIdle,
+        Self::DeliverStuck,
     ];
 
-    /// Returns true if both requests concern an instance, or one of them concerns a node and so all of its items.
+    /// Returns true if both requests concern an instance, or one of them concerns a node and so all of its items. Deliveries
+    /// from the outbox are made one after another.
     pub(super) fn can_meet(self, other: Self) -> bool {
+        if self.is_delivery() && other.is_delivery() {
+            return false;
+        }
         let (own, others) = (self.instances(), other.instances());
         own.is_empty() || others.is_empty() || own.iter().any(|name| others.contains(name))
     }
 
+    pub(super) fn is_delivery(self) -> bool {
+        matches!(self, Self::DeliverOwned | Self::DeliverIdle | Self::DeliverStuck)
+    }
+
     fn instances(self) -> &'static [&'static str] {
         match self {
-            Self::StartFresh | Self::StartFreshOwned | Self::AttachFresh | Self::SendFresh => &["fresh"],
+            Self::StartFresh | Self::StartFreshOwned | Self::AttachFresh | Self::SendFresh | Self::StartWithin => {
+                &["fresh"]
+            }
             Self::StartChildFresh => &["fresh", "owned"],
             Self::SendOwned
             | Self::TurnOwned
@@ -117,13 +144,21 @@ impl Op {
             | Self::TerminateOwned
             | Self::PauseOwned
             | Self::Wake
-            | Self::GraftOwned => &["owned"],
-            Self::SendIdle | Self::TerminateIdle | Self::PauseIdle | Self::DropMessage => &["idle"],
+            | Self::GraftOwned
+            | Self::RaiseWithinOwned
+            | Self::OutcomeWithin
+            | Self::DeliverOwned => &["owned"],
+            Self::SendIdle
+            | Self::TerminateIdle
+            | Self::PauseIdle
+            | Self::DropMessage
+            | Self::RaiseWithinIdle
+            | Self::DeliverIdle => &["idle"],
             Self::ReplaceDone | Self::SendDone | Self::GraftDone | Self::RedactDone => &["done"],
             Self::Delete => &["done", "idle"],
             // A pair with an end of an instance.
             Self::Prune => &["done", "owned", "idle"],
-            Self::SendStuck | Self::Resume => &["stuck"],
+            Self::SendStuck | Self::Resume | Self::DeliverStuck => &["stuck"],
             Self::Claim | Self::ClaimAll | Self::Join | Self::Leave | Self::Renew | Self::TakeOver => &[],
         }
     }
@@ -220,7 +255,8 @@ impl Scenario {
     }
 
     /// Runs a request, and returns its answer without the ids and epochs in it.
-    pub(super) async fn run(&self, op: Op, provider: &dyn Provider, leases: &[Lease; 2]) -> String {
+    pub(super) async fn run(&self, op: Op, side: &Side, leases: &[Lease; 2]) -> String {
+        let provider = &*side.provider;
         let write = async |turn: Write| {
             let done = provider.commit(&leases[0], vec![commit(turn)]).await.map(|mut done| done.remove(0));
             text(done.map(|done| done.map(|done| (done.repeated, done.starts.len(), done.messages.len()))))
@@ -252,6 +288,10 @@ impl Scenario {
         let claim = async |want| match provider.acquire(&leases[1], want).await {
             Ok(acquired) => acquired_text(&acquired, leases[1]),
             Err(error) => format!("{error:?}"),
+        };
+        let deliver = async |submission| {
+            side.deliver(submission).await;
+            String::new()
         };
         match op {
             Op::StartFresh => submit(start("fresh", IfExists::Error, None)).await,
@@ -325,17 +365,26 @@ impl Scenario {
             Op::Leave => text(provider.leave(&leases[0]).await),
             Op::Renew => renewed(provider.renew(&leases[0], &NodeReport::default()).await),
             Op::TakeOver => renewed(provider.renew(&leases[1], &NodeReport::default()).await),
+            Op::StartWithin => side.submit_within(start("fresh", IfExists::Error, None)).await,
+            Op::RaiseWithinOwned => side.submit_within(send("owned")).await,
+            Op::RaiseWithinIdle => side.submit_within(send("idle")).await,
+            Op::OutcomeWithin => side.outcome_within(leases[0], tenure(), outcome).await.to_string(),
+            Op::DeliverOwned => deliver(send("owned")).await,
+            Op::DeliverIdle => deliver(send("idle")).await,
+            Op::DeliverStuck => deliver(send("stuck")).await,
         }
     }
 
-    /// Returns the state of all items, as the next owner finds it.
-    pub(super) async fn observe(&self, provider: &dyn Provider, leases: &[Lease; 2]) -> Vec<String> {
-        let mut state = Vec::new();
-        for name in ["owned", "idle", "done", "stuck", "fresh"] {
+    /// Returns the state of all items, as the next owner finds it, and the lease of that owner.
+    pub(super) async fn observe(&self, side: &Side, leases: &[Lease; 2]) -> (Vec<String>, Lease) {
+        side.delivered().await;
+        let provider = &*side.provider;
+        let read = async |name| {
             let record = provider.instance(&id(name)).await.expect("read");
             let own = |record: InstanceRecord| (record.status, record.execution.number, record.last_event);
-            state.push(format!("{name}: {:?}", record.map(own)));
-        }
+            format!("{name}: {:?}", record.map(own))
+        };
+        let mut state = join_all(["owned", "idle", "done", "stuck", "fresh"].map(read)).await;
         for lease in leases {
             provider.leave(lease).await.expect("leave");
         }
@@ -344,8 +393,7 @@ impl Scenario {
         state.push(acquired_text(&acquired, lease));
         let rest = provider.acquire(&lease, want(acquired.claim)).await.expect("acquire");
         assert!(rest.activities.is_empty(), "one claim takes all");
-        provider.leave(&lease).await.expect("leave");
-        state
+        (state, lease)
     }
 }
 
