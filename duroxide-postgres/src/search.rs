@@ -85,6 +85,8 @@ enum Walk {
     Live,
     /// Instances that have this cause, or an activity that has it.
     Cause(String),
+    /// Instances that the node of this epoch owns.
+    Owner(i64),
 }
 
 impl Walk {
@@ -97,6 +99,9 @@ impl Walk {
         }
         if let Some(cause) = &filter.cause {
             return Self::Cause(cause.clone());
+        }
+        if let Some(node) = filter.node {
+            return Self::Owner(int(node.0));
         }
         if filter.suspension.is_some() {
             return Self::Statuses(vec![InstanceStatus::Suspended]);
@@ -132,7 +137,7 @@ impl Walk {
         match self {
             Self::All | Self::Label(..) | Self::Parent(_) => 0,
             Self::Statuses(statuses) => with_status(statuses).len(),
-            Self::Live | Self::Cause(_) => 1,
+            Self::Live | Self::Cause(_) | Self::Owner(_) => 1,
         }
     }
 
@@ -141,6 +146,8 @@ impl Walk {
         match self {
             Self::Statuses(statuses) => query.text(with_status(statuses).get(n).map_or("", String::as_str)),
             Self::Live => query.text("live i WHERE TRUE"),
+            // No index has the owner, which changes often. There are fewer live instances than finished ones.
+            Self::Owner(epoch) => query.text("live i WHERE i.owner = ").value(*epoch, "bigint"),
             Self::Cause(cause) => {
                 let query = query.text("(SELECT seq FROM instances WHERE cause = ").value(cause.clone(), "text");
                 let query = query.text(" UNION SELECT seq FROM live WHERE cause = ").value(cause.clone(), "text");
