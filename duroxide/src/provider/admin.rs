@@ -294,7 +294,7 @@ pub struct Filter {
     pub id_contains: Option<String>,
     /// The version that its execution is pinned to.
     pub version: Option<Version>,
-    /// The node that owns it.
+    /// The node that owns it. Only instances that have not finished have one, and only these are read.
     pub node: Option<Epoch>,
     /// Finished at this time or later.
     pub finished_from: Option<Timestamp>,
