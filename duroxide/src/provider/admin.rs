@@ -286,8 +286,8 @@ pub struct Filter {
     /// The identity of the instance that started it, so that the children of an earlier instance with the id of
     /// [`parent`](Self::parent) do not match. An instance for which it is not recorded matches.
     pub parent_identity: Option<Identity>,
-    /// The beginning of its id. If few ids begin so, the search may be limited to them; otherwise it reads all instances
-    /// that match otherwise.
+    /// The beginning of its id. If few ids begin so, the search may read only these; otherwise it reads all instances
+    /// that match the rest of the filter.
     pub id_prefix: Option<String>,
     /// A text within its id; upper and lower case differ. The search reads all instances that match otherwise, as for
     /// [`id_prefix`](Self::id_prefix), so give it a time limit ([`Page::time_limit`]) and follow its token.
