@@ -16,8 +16,7 @@ pub(super) async fn parts(admin: &dyn Admin, client: &Client) -> duroxide::Resul
     let execution = client.handle(FAMILY).status().await?.execution;
     let audit = async || Ok(admin.audit(&AuditQuery::default(), &Page::new(50)).await?.entries.len());
     let last = HistoryQuery::last(50);
-    let mut limits = TreeLimits::default();
-    limits.width = 100;
+    let limits = TreeLimits { width: 100, ..TreeLimits::default() };
     Ok(vec![
         measured("activities of an instance", 1.0, async || {
             Ok(admin.activities(&id).await?.map_or(0, |found| found.open.len()))

@@ -289,8 +289,8 @@ pub struct Filter {
     /// The beginning of its id. If few ids begin so, the search may read only these; otherwise it reads all instances
     /// that match the rest of the filter.
     pub id_prefix: Option<String>,
-    /// A text within its id; upper and lower case differ. The search reads all instances that match otherwise, as for
-    /// [`id_prefix`](Self::id_prefix), so give it a time limit ([`Page::time_limit`]) and follow its token.
+    /// A text within its id; upper and lower case differ. The search reads all instances that match the rest of
+    /// the filter, so give it a time limit ([`Page::time_limit`]) and follow its token.
     pub id_contains: Option<String>,
     /// The version that its execution is pinned to.
     pub version: Option<Version>,
