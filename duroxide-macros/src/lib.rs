@@ -77,13 +77,15 @@ mod model;
 /// | key | meaning | default |
 /// | --- | --- | --- |
 /// | `max_attempts = 5` | the number of attempts, including the first | unlimited |
-/// | `initial_interval = "200ms"` | the first pause | `1s` |
-/// | `max_interval = "10s"` | the longest pause | `60s` |
+/// | `initial_interval = "200ms"` | the first pause | `1s`, or `max_interval` if that is shorter |
+/// | `max_interval = "10s"` | the longest pause | `60s`, or `initial_interval` if that is longer |
 /// | `backoff = 2.0` | the factor from each pause to the next, at least 1 | `2.0` |
 /// | `if = ChargeError::is_transient` | the errors to retry: a `fn(&E) -> bool`, or a closure that captures nothing | all |
 ///
 /// A duration is a whole number with a unit, `us`, `ms`, `s`, `m`, `h` or `d`, or several of them: `"1h 30m"`.
-/// Durations are checked at compile time.
+/// Durations are checked at compile time, and so is that no argument contradicts another or leaves it without effect: a
+/// `max_interval` below the `initial_interval`, a `schedule_to_close` below the `timeout` or the first pause, or a
+/// `backoff` after a first pause that is the longest one, too.
 ///
 /// # A contract
 ///

@@ -22,7 +22,8 @@ const INSTANCE: &str = "
 const MESSAGES: &str =
     concat!("SELECT m.sent, ", message_columns!(), " FROM messages m WHERE m.instance = $1 ORDER BY m.arrival");
 const ACTIVITIES: &str = "
-    SELECT execution, call, scheduled, name, tag, detached, headers, attempt, ready_at, rejected, parked, cause
+    SELECT execution, call, scheduled, name, tag, detached, headers, attempt, ready_at, rejected, parked, cause,
+        other_cause
     FROM activities WHERE instance = $1 ORDER BY execution, call";
 const REJECTIONS: &str = "
     SELECT execution, call, build FROM rejections WHERE instance = $1 ORDER BY execution, call, build";
@@ -124,6 +125,7 @@ fn stored_activity(row: &Row) -> Result<StoredActivity, Fault> {
         ready: read_ready(row.try_get("ready_at")?),
         rejected: row.try_get("rejected")?,
         cause: row.try_get("cause")?,
+        other_cause: row.try_get("other_cause")?,
         rejected_by: Vec::new(),
         parked: row.try_get("parked")?,
     })

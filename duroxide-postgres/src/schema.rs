@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0012_watches.sql"),
     include_str!("schema/0013_views.sql"),
     include_str!("schema/0014_tags.sql"),
+    include_str!("schema/0015_causes.sql"),
 ];
 /// The first versions that may read and write a schema with all these migrations.
 const READS_FROM: usize = 1;

@@ -85,6 +85,11 @@ enum Walk {
     Live,
     /// Instances that have this cause, or an activity that has it.
     Cause(String),
+    /// Instances that the node of this epoch owns.
+    Owner(i64),
+    /// Instances with an id from the first text on and before the second one. The index does not sort them by arrival, so they
+    /// must be few.
+    Ids(String, String),
 }
 
 impl Walk {
@@ -97,6 +102,9 @@ impl Walk {
         }
         if let Some(cause) = &filter.cause {
             return Self::Cause(cause.clone());
+        }
+        if let Some(node) = filter.node {
+            return Self::Owner(int(node.0));
         }
         if filter.suspension.is_some() {
             return Self::Statuses(vec![InstanceStatus::Suspended]);
@@ -132,7 +140,7 @@ impl Walk {
         match self {
             Self::All | Self::Label(..) | Self::Parent(_) => 0,
             Self::Statuses(statuses) => with_status(statuses).len(),
-            Self::Live | Self::Cause(_) => 1,
+            Self::Live | Self::Cause(_) | Self::Owner(_) | Self::Ids(..) => 1,
         }
     }
 
@@ -141,6 +149,12 @@ impl Walk {
         match self {
             Self::Statuses(statuses) => query.text(with_status(statuses).get(n).map_or("", String::as_str)),
             Self::Live => query.text("live i WHERE TRUE"),
+            // No index has the owner, which changes often. There are fewer live instances than finished ones.
+            Self::Owner(epoch) => query.text("live i WHERE i.owner = ").value(*epoch, "bigint"),
+            Self::Ids(from, before) => {
+                let query = query.text("instances i WHERE i.id >= ").value(from.clone(), "text");
+                query.text(" AND i.id < ").value(before.clone(), "text")
+            }
             Self::Cause(cause) => {
                 let query = query.text("(SELECT seq FROM instances WHERE cause = ").value(cause.clone(), "text");
                 let query = query.text(" UNION SELECT seq FROM live WHERE cause = ").value(cause.clone(), "text");
@@ -203,7 +217,11 @@ impl<'a> Search<'a> {
         if let Some(before) = filter.updated_before {
             left.end = left.end.min(arrived_by(connection, before).await?);
         }
-        Ok(Self { connection, filter, order, walk: Walk::of(filter), left, size: FIRST_WINDOW })
+        let walk = match Walk::of(filter) {
+            Walk::All => few_ids(connection, filter).await?.unwrap_or(Walk::All),
+            walk => walk,
+        };
+        Ok(Self { connection, filter, order, walk, left, size: FIRST_WINDOW })
     }
 
     /// Returns the next window, or `None` if everything has been searched.
@@ -288,6 +306,30 @@ impl<'a> Search<'a> {
         };
         condition(self.filter, ranged(query, number, &window.range))
     }
+}
+
+/// Returns the walk of the instances whose ids begin as the filter asks, if they are so few that each window may sort all of
+/// them.
+async fn few_ids(connection: &Connection, filter: &Filter) -> Result<Option<Walk>, Fault> {
+    let Some(prefix) = filter.id_prefix.as_ref() else { return Ok(None) };
+    let Some(end) = after(prefix) else { return Ok(None) };
+    let walk = Walk::Ids(prefix.clone(), end);
+    let count = walk.source(0, Query::default().text("SELECT count(*) FROM (SELECT 1 FROM "));
+    let count = count.text(" LIMIT ").value(LARGEST_WINDOW + 1, "bigint").text(") n").number(connection).await?;
+    Ok(count.filter(|count| *count <= LARGEST_WINDOW).map(|_| walk))
+}
+
+/// Returns the least text that is above all texts with a prefix, if there is one. Ids are ordered by the numbers of their
+/// characters.
+fn after(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
 }
 
 fn ranged(query: Query, number: &str, range: &Range<i64>) -> Query {

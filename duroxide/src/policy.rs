@@ -57,7 +57,8 @@ impl ActivityOptions {
 /// The policy by which failed attempts of an activity are retried.
 ///
 /// The pause before attempt n + 1 is `initial_interval * backoff^(n - 1)`, at most `max_interval`. It is then shortened
-/// at random by up to a tenth, so that activities which failed together do not retry together.
+/// at random by up to a tenth, so that activities which failed together do not retry together. An interval that is set
+/// takes precedence over the default of the other one; if both are set, `max_interval` also limits the first pause.
 ///
 /// ```
 /// use duroxide::RetryPolicy;
@@ -65,6 +66,9 @@ impl ActivityOptions {
 /// let policy = RetryPolicy::new().max_attempts(5).initial_interval(Duration::from_millis(200));
 /// assert_eq!(policy.pause_after(2), Some(Duration::from_millis(400)));
 /// assert_eq!(policy.pause_after(5), None);
+///
+/// let hour = Duration::from_secs(3600);
+/// assert_eq!(RetryPolicy::new().initial_interval(hour).pause_after(1), Some(hour));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,10 +77,10 @@ pub struct RetryPolicy {
     /// The number of attempts, including the first. `None`, the default: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
-    /// The pause after the first attempt. Default: 1 s.
+    /// The pause after the first attempt. Default: 1 s, or `max_interval` if that is shorter.
     #[serde(with = "micros")]
     pub initial_interval: Option<Duration>,
-    /// The longest pause. Default: 60 s.
+    /// The longest pause. Default: 60 s, or `initial_interval` if that is longer.
     #[serde(with = "micros")]
     pub max_interval: Option<Duration>,
     /// The factor from each pause to the next. Default: 2. A factor below 1, or NaN, counts as 1.
@@ -107,7 +111,8 @@ impl RetryPolicy {
         self
     }
 
-    /// Sets the pause after the first attempt.
+    /// Sets the pause after the first attempt. Without a [`max_interval`](Self::max_interval), no later pause is longer than
+    /// 60 s or, if it is longer, than this one.
     #[must_use]
     pub fn initial_interval(mut self, pause: Duration) -> Self {
         self.initial_interval = Some(pause);
@@ -133,8 +138,9 @@ impl RetryPolicy {
         if self.max_attempts.is_some_and(|max| attempt >= max) {
             return None;
         }
-        let longest = self.max_interval.unwrap_or(Self::MAX_INTERVAL);
         let first = self.initial_interval.unwrap_or(Self::INITIAL_INTERVAL);
+        // Only a maximum that was set may cut the first pause.
+        let longest = self.max_interval.unwrap_or(Self::MAX_INTERVAL.max(first));
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         // Kept finite, because zero times infinity is NaN: an initial pause of zero must stay zero.
         let factor = factor::effective_factor(self.backoff).powi(exponent).min(f64::MAX);

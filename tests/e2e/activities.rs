@@ -121,6 +121,29 @@ async fn non_retryable_error_ends_the_call_at_once() {
     assert_eq!(run_flaky(0).await, (Err(Flaky::Final), 1));
 }
 
+#[activity(retry(max_attempts = 2, initial_interval = "2h"))]
+async fn succeeds_after_hours(ctx: ActivityContext) -> duroxide::Result<()> {
+    if ctx.attempt() == 1 { Err(duroxide::Error::new("not yet")) } else { Ok(()) }
+}
+
+#[orchestration]
+async fn measures_first_pauses(ctx: OrchestrationContext) -> duroxide::Result<[Duration; 2]> {
+    let begun = ctx.now();
+    succeeds_after_hours::call(&ctx).await?;
+    let declared = ctx.now();
+    let capped = RetryPolicy::new().max_attempts(2).initial_interval(hours(2)).max_interval(hours(1));
+    succeeds_after_hours::call(&ctx).retry(capped).await?;
+    Ok([declared.since(begun), ctx.now().since(declared)])
+}
+
+#[tokio::test]
+async fn only_an_explicit_maximum_cuts_the_first_pause() {
+    let test = crate::started().await;
+    let pauses = measures_first_pauses::start(&test.client(), "pauses").await.unwrap().result().await.unwrap();
+    let is_about = |pause: Duration, expected: Duration| (expected.mul_f64(0.9)..=expected).contains(&pause);
+    assert!(is_about(pauses[0], hours(2)) && is_about(pauses[1], hours(1)), "{pauses:?}");
+}
+
 #[activity]
 async fn never_returns() -> duroxide::Result<()> {
     std::future::pending().await

@@ -113,9 +113,7 @@ async fn terminated_or_cancelled_child_answers_its_parent() {
         let test = crate::started().await;
         let handle = waits_for_child::start(&test.client(), "parent").await.unwrap();
         let child = leaf::handle(&test.client(), "child");
-        while child.status().await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        crate::settled(&test).await;
         if end == "cancel" { child.cancel("enough").await } else { child.terminate("enough").await }.unwrap();
         let expected = if end == "cancel" { "Cancelled" } else { "Terminated" };
         let result = handle.result().await.unwrap();
@@ -183,9 +181,7 @@ async fn parent_ended_by_a_client_closes_its_children() {
     for end in ["cancelled", "terminated"] {
         let parent = waits_for_named_child::start(&client, end, end.to_owned()).await.unwrap();
         let child = leaf::handle(&client, format!("child of {end}"));
-        while child.status().await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        crate::settled(&test).await;
         if end == "cancelled" { parent.cancel("end").await } else { parent.terminate("end").await }.unwrap();
         assert_eq!(child.wait().await.unwrap(), InstanceStatus::Cancelled, "{end}");
     }

@@ -128,9 +128,7 @@ async fn awaits_old_cancel(ctx: OrchestrationContext, again: bool) -> duroxide::
 async fn unobserved_cancel_is_carried_to_the_next_execution() {
     let test = crate::started().await;
     let handle = awaits_old_cancel::start(&test.client(), "awaits late", true).await.unwrap();
-    while handle.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    crate::settled(&test).await;
     handle.cancel("early").await.unwrap();
     assert_eq!(handle.result().await.unwrap(), "early");
 }

@@ -95,9 +95,7 @@ async fn event_headers_are_recorded_and_survive_continue_as_new() {
     handle.raise(Note).header("traceparent", "00-ab-cd-01").header("empty", "").await.unwrap();
     test.client().handle("x").raise_named("Note", &Note).header("n", "2").await.unwrap();
     // Both events are delivered, and none is consumed.
-    while handle.history_of(1).await.unwrap().len() < 4 {
-        tokio::task::yield_now().await;
-    }
+    crate::settled(&test).await;
     let test = test.crash().start().await.unwrap();
     test.advance(hours(1));
     let handle = continues_with_headers::handle(&test.client(), "x");

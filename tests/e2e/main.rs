@@ -73,3 +73,8 @@ fn states(builder: TestRuntimeBuilder) -> TestRuntimeBuilder {
 async fn started() -> TestRuntime {
     builder().start().await.unwrap()
 }
+
+/// Waits until all that is due has been done. No activity may wait for the test.
+async fn settled(test: &TestRuntime) {
+    test.sleep(std::time::Duration::ZERO).await;
+}

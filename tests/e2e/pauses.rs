@@ -44,13 +44,6 @@ async fn retries(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(flaky::call(&ctx).await?)
 }
 
-/// Waits until an instance has made its first turn.
-async fn begun<O: Orchestration>(handle: &Handle<O>) {
-    while handle.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
-}
-
 async fn is_paused<O: Orchestration>(handle: &Handle<O>) -> bool {
     let status = handle.status().await.unwrap();
     let code = status.suspension.map(|suspension| suspension.code);
@@ -61,7 +54,7 @@ async fn is_paused<O: Orchestration>(handle: &Handle<O>) -> bool {
 async fn paused_instance_waits_until_it_is_resumed() {
     let test = started().await;
     let handle = flow::start(&test.client(), "held").await.unwrap();
-    begun(&handle).await;
+    crate::settled(&test).await;
     let client = test.client().with_note(Note::by("ana"));
     let ana = client.handle("held");
     ana.suspend("gateway migration").await.unwrap();
@@ -90,7 +83,7 @@ async fn pause_ends_at_its_time() {
     let test = started().await;
     let client = test.client();
     let handle = nap::start(&client, "napping").await.unwrap();
-    begun(&handle).await;
+    crate::settled(&test).await;
     let until = client.now() + hours(4);
     handle.suspend("until noon").until(until).await.unwrap();
     let woke = handle.result().await.unwrap();
@@ -101,7 +94,7 @@ async fn pause_ends_at_its_time() {
 async fn new_build_does_not_resume_a_paused_instance() {
     let test = builder().build_id("1").start().await.unwrap();
     let handle = flow::start(&test.client(), "kept").await.unwrap();
-    begun(&handle).await;
+    crate::settled(&test).await;
     handle.suspend("held").await.unwrap();
     let test = test.crash().build_id("2").start().await.unwrap();
     let handle = test.client().handle("kept");
@@ -117,7 +110,8 @@ async fn paused_instance_is_cancelled_and_terminated() {
     let test = started().await;
     let client = test.client();
     for id in ["to cancel", "to terminate"] {
-        begun(&flow::start(&client, id).await.unwrap()).await;
+        flow::start(&client, id).await.unwrap();
+        crate::settled(&test).await;
         client.handle(id).suspend("held").await.unwrap();
     }
     let cancelled = client.handle("to cancel");
@@ -161,9 +155,8 @@ async fn instance_is_paused_at_any_moment_without_a_loss() {
 async fn waits_for_an_attempt(test: &TestRuntime, id: &str) -> Handle<Untyped> {
     let client = test.client();
     retries::start(&client, id).await.unwrap();
-    while client.inspect(id).await.unwrap().activities.failed.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    crate::settled(test).await;
+    assert_eq!(client.inspect(id).await.unwrap().activities.failed.len(), 1);
     client.handle(id)
 }
 

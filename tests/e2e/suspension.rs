@@ -27,10 +27,8 @@ async fn changed_code_suspends_and_the_right_code_resumes() {
     let old = Registry::empty().with_orchestration::<Nap<1>>();
     let new = Registry::empty().with_orchestration::<Nap<2>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
-    let handle = test.client().start("nap", "x", &()).await.unwrap();
-    while handle.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    test.client().start("nap", "x", &()).await.unwrap();
+    crate::settled(&test).await;
     let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     test.advance(hours(1));
     let handle = test.client().handle("x");
@@ -71,11 +69,9 @@ async fn early_end_suspends_with_history_left_over() {
     let old = Registry::empty().with_orchestration::<Naps<2>>();
     let new = Registry::empty().with_orchestration::<Naps<1>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
-    let handle = test.client().start("naps", "x", &()).await.unwrap();
+    test.client().start("naps", "x", &()).await.unwrap();
     test.advance(hours(1));
-    while handle.status().await.unwrap().events.0 < 4 {
-        tokio::task::yield_now().await;
-    }
+    crate::settled(&test).await;
     let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     test.advance(hours(1));
     let status = test.client().handle("x").wait_for(|status| status.suspension.is_some()).await.unwrap();
@@ -123,10 +119,9 @@ async fn changed_code_is_found_on_the_first_page_of_a_long_history() {
     for _ in 1..TICKS {
         handle.raise_named("Tick", &Tick).await.unwrap();
     }
+    crate::settled(&test).await;
     // Start, timer, and two events for each tick: awaited, raised.
-    while handle.status().await.unwrap().events.0 < 2 * TICKS + 1 {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(handle.status().await.unwrap().events.0, 2 * TICKS + 1);
     let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     let handle = test.client().handle("x");
     handle.raise_named("Tick", &Tick).await.unwrap();
@@ -195,10 +190,8 @@ async fn cancel_of_a_suspended_instance_waits_for_resume() {
     let old = Registry::empty().with_orchestration::<Nap<1>>();
     let new = Registry::empty().with_orchestration::<Nap<2>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
-    let handle = test.client().start("nap", "cancelled", &()).await.unwrap();
-    while handle.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    test.client().start("nap", "cancelled", &()).await.unwrap();
+    crate::settled(&test).await;
     let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     test.advance(minutes(1));
     let handle = test.client().handle("cancelled");

@@ -25,8 +25,12 @@ const STATEMENTS: f64 = 40.0;
 
 /// Returns the number of statements in a log so far, by the use of their connections.
 fn statements(cluster: &Cluster) -> BTreeMap<String, usize> {
+    statements_in(&cluster.log())
+}
+
+fn statements_in(log: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for line in cluster.log().lines().filter(|line| line.starts_with("duroxide ")) {
+    for line in log.lines().filter(|line| line.starts_with("duroxide ")) {
         if let Some((usage, _)) = line.split_once(" LOG:  execute").or_else(|| line.split_once(" LOG:  statement")) {
             *counts.entry(usage.trim().to_owned()).or_default() += 1;
         }
@@ -73,8 +77,8 @@ const RESULTS: u32 = 50;
 const WATCHES: usize = 2 * RESULTS as usize;
 
 /// Counts the statements of the connection that reads.
-fn reads(cluster: &Cluster) -> usize {
-    statements(cluster).get("duroxide reading").copied().unwrap_or(0)
+fn reads(log: &str) -> usize {
+    statements_in(log).get("duroxide reading").copied().unwrap_or(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,16 +98,14 @@ async fn results_in_another_process_are_read_together() {
     let result = async |n: u32| pg_sum::handle(&elsewhere, format!("i-{n}")).result().await.expect("completed");
     let raise = async {
         // All of them are watched.
-        while reads(&cluster) < before["duroxide reading"] + WATCHES {
-            tokio::task::yield_now().await;
-        }
+        cluster.until_log(|log| reads(log) >= before["duroxide reading"] + WATCHES).await;
         let raise = async |n: usize| handles[n].raise(PgNumber(1)).await.expect("raise");
         join_all((0..handles.len()).map(raise)).await
     };
     let (results, _) = futures_util::future::join(join_all((0..RESULTS).map(result)), raise).await;
     assert_eq!(results, vec![1; RESULTS as usize]);
     // The connection that reads also sends the signals, of which there are fewer the more instances end at once.
-    let sent = reads(&cluster) - before["duroxide reading"] - WATCHES;
+    let sent = reads(&cluster.log()) - before["duroxide reading"] - WATCHES;
     // Only the statement for all ends of a signal has a list of ids.
     let is_read = |line: &&str| line.contains("AS t (id) JOIN instances i ON i.id = t.id");
     let together = cluster.log().lines().filter(is_read).count();

@@ -107,19 +107,14 @@ async fn work_that_is_not_taken_is_told_to_more_nodes() {
     let client = connect(&schema).await;
     client.submit(vec![start("i", None).1]).await.expect("submit").remove(0).expect("started");
     // The nodes that each notification of work names; none: all.
-    let told = || -> Vec<Option<usize>> {
-        let log = cluster.log();
+    let told = |log: &str| -> Vec<Option<usize>> {
         let sent = log.lines().filter_map(|line| Some(line.split_once("\"changed\"")?.1));
         let named = |sent: &str| Some(sent.split_once("\"to\":[")?.1.split(']').next()?.split(',').count());
         sent.filter(|sent| sent.contains("\"work\":true")).map(named).collect()
     };
-    let all_are_told = async {
-        while told().last() != Some(&None) {
-            tokio::task::yield_now().await;
-        }
-    };
+    let all_are_told = cluster.until_log(|log| told(log).last() == Some(&None));
     tokio::time::timeout(SOON, all_are_told).await.expect("all nodes are told at last");
-    assert_eq!(told(), [Some(1), Some(1), Some(2), None]);
+    assert_eq!(told(&cluster.log()), [Some(1), Some(1), Some(2), None]);
     // It is found once.
     let node = &nodes[0];
     assert_eq!(node.provider.acquire(&node.lease, want()).await.expect("acquire").instances.len(), 1);

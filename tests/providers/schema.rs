@@ -8,7 +8,7 @@ use crate::child::Process;
 use crate::store::{Store, node, send, submit, want};
 
 /// The number of migrations.
-const MIGRATIONS: i64 = 15;
+const MIGRATIONS: i64 = 16;
 
 #[test]
 fn processes_that_open_a_new_file_at_once_find_one_schema() {

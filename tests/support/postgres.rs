@@ -156,10 +156,25 @@ impl Cluster {
         format!("{}\n{}", read("control"), read("log"))
     }
 
+    /// Waits until the log of the server is so.
+    pub async fn until_log(&self, mut is_so: impl FnMut(&str) -> bool) {
+        // From its first line on, so that no line is missed between a check and the next wait.
+        let mut lines = self.follow("+1", "");
+        while !is_so(&self.log()) {
+            lines.recv().await.expect("the server runs");
+            while lines.try_recv().is_ok() {}
+        }
+    }
+
     /// Tells of each line with this text that the server logs from now on.
     pub fn follow_log(&self, text: &'static str) -> UnboundedReceiver<()> {
+        self.follow("0", text)
+    }
+
+    /// Tells of each line with this text. `from`: the first line, as `tail` names it.
+    fn follow(&self, from: &str, text: &'static str) -> UnboundedReceiver<()> {
         let mut tail = Command::new("tail");
-        tail.args(["-n", "0", "-f"]).arg(self.folder.join("log")).stdin(Stdio::null()).stdout(Stdio::piped());
+        tail.args(["-n", from, "-f"]).arg(self.folder.join("log")).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut tail = tail.spawn().expect("tail is installed");
         let lines = BufReader::new(tail.stdout.take().expect("is piped")).lines().map_while(Result::ok);
         let (sender, found) = unbounded_channel();

@@ -5,11 +5,14 @@ use std::path::Path;
 use duroxide::sqlite::SqliteProvider;
 use rusqlite::Connection;
 
-/// Makes a database of n instances: of each 10,000, 250 run, 50 have failed, 2 were cancelled, one is suspended, the others are
+/// An instance with 99 children and 1,000 events, in a database of at least 10,000 instances.
+pub(super) const FAMILY: &str = "order-0005000";
+
+/// Makes a database of n instances, at least 10,000: of each 10,000, 250 run, 50 have failed, 2 were cancelled, one is suspended, the others are
 /// completed; one in 5,000 has the name `rare`. Half of them have the label `region=eu`, and each has one of n/20 labels
 /// `customer`. They were created within the last 30 days. Each fiftieth instance has an activity in flight. Of those that run,
 /// one in ten waits for an event, five for an activity, and the others for a timer. Of the failed ones, half have one cause;
-/// one in 2,400 has an activity that has failed.
+/// one in 2,400 has an activity that has failed. Those that wait for a timer are due within the next ten days.
 ///
 /// # Errors
 /// An error of SQLite.
@@ -39,6 +42,15 @@ pub fn build(path: &Path, n: u64) -> duroxide::Result<()> {
              WHERE status = 'failed';
          UPDATE duroxide_instances SET cause = 'DUR0001: call # has changed' WHERE status = 'suspended';
          UPDATE duroxide_activities SET cause = 'Gateway: status #', attempt = 2 WHERE instance % 2400 = 0;
+         UPDATE duroxide_instances SET parent = 'order-0005000', parent_execution = 1, parent_call = seq - 5000,
+             parent_identity = (SELECT start_id FROM duroxide_instances WHERE seq = 5000) WHERE seq BETWEEN 5001 AND 5099;
+         INSERT INTO duroxide_events (instance, execution, id, time, decision, format, data, payload)
+             WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+             SELECT 5000, 1, n, n * 1000000, n % 2, 1, '{\"activity_completed\":{\"call\":' || n || '}}', randomblob(200) FROM n;
+         UPDATE duroxide_instances SET last_event = 1000 WHERE seq = 5000;
+         INSERT INTO duroxide_messages (instance, id, lane, execution, call, visible_at, arrived_at, sent, format, data)
+             SELECT seq, randomblob(16), 1, 1, 1, now + seq % 14400 * 60000000, created_at, 0, 1, '{}'
+             FROM duroxide_instances, (SELECT max(created_at) AS now FROM duroxide_instances) WHERE waits = 't';
          COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
     )?;
     Ok(())

@@ -2,6 +2,7 @@
 
 mod beside;
 mod database;
+mod parts;
 mod queries;
 
 pub use beside::{Beside, beside};

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use duroxide::Client;
 use duroxide::sqlite::SqliteProvider;
 use duroxide_bench::admin;
 
 /// Builds a large database and measures lists of it, and work beside lists.
 #[derive(Parser)]
 struct Args {
-    /// The number of instances.
+    /// The number of instances, at least 10,000.
     #[arg(long, default_value_t = 1_000_000)]
     instances: u64,
     /// The number of rounds of work, each without and with lists.
@@ -33,7 +34,7 @@ async fn main() -> duroxide::Result<()> {
     }
     println!("{:>10} {:>10} {:>6} {:>9}  list of 50", "ms", "target", "found", "searched");
     let provider = SqliteProvider::open(&path)?;
-    for one in admin::queries(&provider).await? {
+    for one in admin::queries(&provider, &Client::new(provider.clone())).await? {
         let missed = if one.ms > one.target_ms { "  MISSED" } else { "" };
         let admin::Measured { question, ms, target_ms, found, searched } = one;
         println!("{ms:>10.3} {target_ms:>10.2} {found:>6} {searched:>9}  {question}{missed}");

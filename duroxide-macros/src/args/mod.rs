@@ -31,6 +31,9 @@ const RETRY: &[Key] = &[
     ("backoff", "backoff = 2.0"),
     ("if", "if = ChargeError::is_transient"),
 ];
+/// The defaults of `RetryPolicy`.
+const INITIAL_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
 const ORCHESTRATION: &[Key] =
     &[NAME, ("version", "version = \"1.2.0\""), ("allow", "allow = \"why this body is deterministic\""), HANDLE, CRATE];
 const EVENT: &[Key] = &[NAME, CRATE];
@@ -85,8 +88,12 @@ impl Activity {
             "schedule_to_close" => {
                 args.schedule_to_close = arg.duration(errors);
                 args.check_limits(&arg.ident, errors);
+                args.check_first_pause(&arg.ident, errors);
             }
-            "retry" => args.retry = Some(Retry::parse(arg, errors)),
+            "retry" => {
+                args.retry = Some(Retry::parse(arg, errors));
+                args.check_first_pause(&arg.ident, errors);
+            }
             "transactional" => args.transactional = arg.flag(errors),
             _ => args.common.set(arg, errors),
         });
@@ -96,6 +103,15 @@ impl Activity {
     fn check_limits(&self, key: &Ident, errors: &mut Errors) {
         if is_shorter(self.schedule_to_close, self.timeout) {
             errors.at(key, "`schedule_to_close` is shorter than `timeout`, the limit of one attempt; make it longer");
+        }
+    }
+
+    fn check_first_pause(&self, key: &Ident, errors: &mut Errors) {
+        let repeated = self.retry.as_ref().filter(|retry| retry.max_attempts != Some(1));
+        if is_shorter(self.schedule_to_close, repeated.map(Retry::first_pause)) {
+            let message = "the first pause of `retry` is longer than `schedule_to_close`, the limit of all attempts; \
+                           set a shorter `initial_interval` (default: 1s), or a longer limit";
+            errors.at(key, message);
         }
     }
 }
@@ -127,17 +143,35 @@ impl Retry {
 
     /// Refuses keys that the others leave without effect.
     fn check_effect(&self, key: &Ident, errors: &mut Errors) {
+        if is_shorter(self.max_interval, self.initial_interval) {
+            return; // Reported already.
+        }
         let has_pauses = self.initial_interval.or(self.max_interval).is_some() || self.backoff.is_some();
+        let initial = self.initial_interval.unwrap_or(INITIAL_INTERVAL);
         if self.max_attempts == Some(1) && (has_pauses || self.condition.is_some()) {
             let message = "with `max_attempts = 1` there is no second attempt, so the other keys of `retry` have no effect; \
                            allow more attempts, or remove them";
             errors.at(key, message);
-        }
-        if self.backoff == Some(1.0) && self.initial_interval.is_some() && self.max_interval.is_some() {
+        } else if self.backoff.is_some_and(|factor| factor > 1.0) && self.longest_pause() <= self.first_pause() {
+            let message = "with these pauses `backoff` has no effect, since the first one is the longest; \
+                           set a longer `max_interval`, or remove `backoff`";
+            errors.at(key, message);
+        } else if self.backoff == Some(1.0) && self.max_interval.is_some_and(|longest| longest >= initial) {
             let message =
                 "with `backoff = 1` each pause is as long as the first, so `max_interval` has no effect; remove it";
             errors.at(key, message);
         }
+    }
+
+    /// Returns the first pause, as the policy computes it.
+    fn first_pause(&self) -> Duration {
+        let first = self.initial_interval.unwrap_or(INITIAL_INTERVAL);
+        self.max_interval.map_or(first, |longest| first.min(longest))
+    }
+
+    /// Returns the longest pause, as the policy computes it.
+    fn longest_pause(&self) -> Duration {
+        self.max_interval.unwrap_or(MAX_INTERVAL.max(self.first_pause()))
     }
 
     fn check_intervals(&self, key: &Ident, errors: &mut Errors) {

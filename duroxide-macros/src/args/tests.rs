@@ -105,6 +105,36 @@ fn numbers_and_conditions_of_the_wrong_kind_are_refused() {
     }
 }
 
+#[test]
+fn options_that_leave_others_without_effect_are_refused() {
+    let messages = |args: TokenStream| {
+        let mut errors = Errors::default();
+        Activity::parse(args, &mut errors);
+        errors.messages()
+    };
+    for (args, start) in [
+        (quote!(retry(initial_interval = "1h", backoff = 3)), "with these pauses `backoff` has no effect"),
+        (quote!(retry(backoff = 3, max_interval = "1s")), "with these pauses `backoff` has no effect"),
+        (quote!(retry(backoff = 3, initial_interval = "2s", max_interval = "2s")), "with these pauses `backoff` has"),
+        (quote!(retry(backoff = 1, max_interval = "10s")), "with `backoff = 1` each pause is as long as the first"),
+        (quote!(schedule_to_close = "1m", retry(initial_interval = "1h")), "the first pause of `retry` is longer than"),
+        (quote!(retry(max_attempts = 3), schedule_to_close = "500ms"), "the first pause of `retry` is longer than"),
+    ] {
+        let messages = messages(args.clone());
+        assert!(messages.len() == 1 && messages[0].starts_with(start), "{args}: {messages:?}");
+    }
+    for args in [
+        quote!(retry(initial_interval = "1h")),
+        quote!(retry(initial_interval = "1h", backoff = 1)),
+        quote!(retry(initial_interval = "1h", backoff = 3, max_interval = "1d")),
+        quote!(retry(backoff = 1, max_interval = "500ms")),
+        quote!(retry(max_interval = "500ms"), schedule_to_close = "500ms"),
+        quote!(retry(max_attempts = 1), schedule_to_close = "500ms"),
+    ] {
+        assert_eq!(messages(args.clone()), [""; 0], "{args}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -63,9 +63,9 @@ impl Model {
         // A node that has left, and whose items are not released yet, has no build: the rejection would not count for any.
         let build = self.members.build(lease.epoch).ok_or(CommitError::Fenced)?.to_owned();
         let done = self.release(lease, tenure, |activity| {
-            (activity.rejected, activity.cause) = (Some(reason.to_owned()), cause.map(str::to_owned));
+            (activity.rejected, activity.other_cause) = (Some(reason.to_owned()), cause.map(str::to_owned));
             activity.rejected_by.insert(build.clone());
-            activity.parked = true;
+            activity.set_parked(true);
             activity.crashes = CrashRecord::default();
         })?;
         let (id, instance) = (&tenure.activity, &tenure.activity.execution.instance);
@@ -74,7 +74,7 @@ impl Model {
         self.effects.rejections.push((activity.seq, id.execution.number, id.call, build));
         let (name, tag) = (activity.name.as_str(), activity.tag.as_deref());
         if self.members.can_try_activity(name, tag, &activity.rejected_by) {
-            self.change_activity(id, |activity| activity.parked = false);
+            self.change_activity(id, |activity| activity.set_parked(false));
             let latest = self.latest();
             if let Some(row) = self.instances.get_mut(instance) {
                 row.updated_at = latest;

@@ -158,13 +158,15 @@ impl Model {
     }
 
     fn add_activity(&mut self, seq: i64, graft: &Graft, stored: &StoredActivity) {
-        let StoredActivity { execution, activity: new, attempt, ready, rejected, cause, rejected_by, parked } = stored;
+        let StoredActivity { execution, activity: new, attempt, ready, rejected, .. } = stored;
+        let StoredActivity { cause, other_cause, rejected_by, parked, .. } = stored;
         let execution = ExecutionId { number: *execution, ..graft.execution() };
         let id = ActivityId { execution, call: new.call };
         let activity = Activity {
             attempt: *attempt,
             rejected: rejected.clone(),
             cause: cause.clone(),
+            other_cause: other_cause.clone(),
             rejected_by: rejected_by.iter().cloned().collect(),
             parked: *parked,
             ..Activity::new(seq, new, *ready)

@@ -171,8 +171,10 @@ pub(super) struct Activity {
     pub(super) rejected_by: HashSet<String>,
     /// True if it is rejected and no member can try it.
     pub(super) parked: bool,
-    /// The cause of its last failed attempt, or of its rejection.
+    /// The cause that it shows: while it is parked, that of its rejection; otherwise that of its last failed attempt.
     pub(super) cause: Option<String>,
+    /// The other one of the two.
+    pub(super) other_cause: Option<String>,
     pub(super) state: RowState,
 }
 
@@ -195,7 +197,16 @@ impl Activity {
             rejected_by: HashSet::new(),
             parked: false,
             cause: None,
+            other_cause: None,
             state: RowState::New,
+        }
+    }
+
+    /// Parks or releases a rejected activity, which then shows its other cause.
+    pub(super) fn set_parked(&mut self, parked: bool) {
+        if self.parked != parked {
+            self.parked = parked;
+            std::mem::swap(&mut self.cause, &mut self.other_cause);
         }
     }
 }

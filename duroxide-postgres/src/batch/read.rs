@@ -72,7 +72,7 @@ macro_rules! activity_columns {
         concat!(
             "SELECT i.id, i.identity, a.instance, a.execution, a.call, a.name, a.tag, a.scheduled, a.detached, a.headers,
                  a.attempt, a.ready_at, a.owner, a.claim, a.crashes, a.alone, a.suspect, a.lost_by, a.rejected, a.parked,
-                 a.cause
+                 a.cause, a.other_cause
              FROM ",
             $from
         )
@@ -418,6 +418,7 @@ impl Reader {
             rejected_by: HashSet::new(),
             parked: row.try_get("parked")?,
             cause: row.try_get("cause")?,
+            other_cause: row.try_get("other_cause")?,
             state: RowState::Stored,
         };
         self.model.activities.insert(activity_id(row)?, activity);

@@ -124,7 +124,8 @@ impl Model {
         }
         for id in parked {
             self.change_activity(id, |activity| {
-                (activity.rejected, activity.cause, activity.parked) = (None, None, false);
+                activity.set_parked(false);
+                (activity.rejected, activity.other_cause) = (None, None);
                 activity.rejected_by.clear();
                 activity.crashes = CrashRecord::default();
             });

@@ -46,18 +46,18 @@ const REMOVE_ACTIVITIES: &str = "
     WHERE a.instance = t.instance AND a.execution = t.execution AND a.call = t.call";
 const ADD_ACTIVITIES: &str = "
     INSERT INTO activities (instance, execution, call, scheduled, name, tag, detached, headers, attempt, ready_at, owner,
-        rejected, parked, cause, claim, crashes, alone, suspect)
+        rejected, parked, cause, other_cause, claim, crashes, alone, suspect)
     SELECT t.*, 0, 0, false, false FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[],
         $6::text[], $7::boolean[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::boolean[],
-        $14::text[]) AS t";
+        $14::text[], $15::text[]) AS t";
 const CHANGE_ACTIVITIES: &str = "
     UPDATE activities a SET attempt = t.attempt, ready_at = t.ready_at, owner = t.owner, claim = t.claim,
         crashes = t.crashes, alone = t.alone, suspect = t.suspect, lost_by = t.lost_by, rejected = t.rejected,
-        parked = t.parked, cause = t.cause
+        parked = t.parked, cause = t.cause, other_cause = t.other_cause
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::integer[], $9::boolean[], $10::boolean[], $11::uuid[], $12::text[], $13::boolean[], $14::text[])
+        $8::integer[], $9::boolean[], $10::boolean[], $11::uuid[], $12::text[], $13::boolean[], $14::text[], $15::text[])
         AS t (instance, execution, call, attempt, ready_at, owner, claim, crashes, alone, suspect, lost_by, rejected, parked,
-              cause)
+              cause, other_cause)
     WHERE a.instance = t.instance AND a.execution = t.execution AND a.call = t.call";
 
 pub(super) const ADD_EVENTS: &str = "
@@ -218,6 +218,7 @@ fn activities<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&new, |(_, a)| a.rejected.as_deref()),
             column(&new, |(_, a)| a.parked),
             column(&new, |(_, a)| a.cause.as_deref()),
+            column(&new, |(_, a)| a.other_cause.as_deref()),
         ));
     }
     let changed: Vec<_> = model.activities.iter().filter(in_state(RowState::Changed)).collect();
@@ -238,6 +239,7 @@ fn activities<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&changed, |(_, a)| a.rejected.as_deref()),
             column(&changed, |(_, a)| a.parked),
             column(&changed, |(_, a)| a.cause.as_deref()),
+            column(&changed, |(_, a)| a.other_cause.as_deref()),
         ));
     }
 }

@@ -48,7 +48,7 @@ const STATUS: &str = "
     UPDATE instances i SET status = CASE WHEN t.suspended THEN 'suspended' ELSE 'running' END
     FROM unnest($1::bigint[], $2::boolean[]) AS t (seq, suspended) WHERE i.seq = t.seq";
 const PARK: &str = "
-    UPDATE activities a SET parked = t.parked
+    UPDATE activities a SET parked = t.parked, cause = a.other_cause, other_cause = a.cause
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[]) AS t (instance, execution, call, parked)
     WHERE a.instance = t.instance AND a.execution = t.execution AND a.call = t.call";
 const TOUCH: &str = "UPDATE live SET updated_at = $2 WHERE seq = ANY ($1::bigint[])";

@@ -532,6 +532,7 @@ impl BuiltGraft {
             ready: Ready::AtOnce(time),
             rejected: None,
             cause: None,
+            other_cause: None,
             rejected_by: Vec::new(),
             parked: false,
         };

@@ -286,14 +286,15 @@ pub struct Filter {
     /// The identity of the instance that started it, so that the children of an earlier instance with the id of
     /// [`parent`](Self::parent) do not match. An instance for which it is not recorded matches.
     pub parent_identity: Option<Identity>,
-    /// The beginning of its id. The search is not limited to these ids, but reads all instances that match otherwise.
+    /// The beginning of its id. If few ids begin so, the search may read only these; otherwise it reads all instances
+    /// that match the rest of the filter.
     pub id_prefix: Option<String>,
-    /// A text within its id; upper and lower case differ. The search reads all instances that match otherwise, as for
-    /// [`id_prefix`](Self::id_prefix), so give it a time limit ([`Page::time_limit`]) and follow its token.
+    /// A text within its id; upper and lower case differ. The search reads all instances that match the rest of
+    /// the filter, so give it a time limit ([`Page::time_limit`]) and follow its token.
     pub id_contains: Option<String>,
     /// The version that its execution is pinned to.
     pub version: Option<Version>,
-    /// The node that owns it.
+    /// The node that owns it. Only instances that have not finished have one, and only these are read.
     pub node: Option<Epoch>,
     /// Finished at this time or later.
     pub finished_from: Option<Timestamp>,

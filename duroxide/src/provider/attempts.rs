@@ -83,7 +83,8 @@ pub struct ActivityRecord {
     pub owner: Option<Epoch>,
     /// True if it is parked: no node can run it.
     pub parked: bool,
-    /// The cause of its last failed attempt, or of its rejection: a text that failures with one cause share.
+    /// The cause of its last failed attempt or, while it is parked, of its rejection: a text that failures with one cause
+    /// share.
     pub cause: Option<String>,
 }
 

@@ -51,7 +51,8 @@ pub enum Write {
         /// The failed attempt, which is recorded with the node of the lease ([`Admin::activities`](super::Admin::activities)).
         /// A provider without an [`Admin`](super::Admin) may drop it.
         failed: Box<FailedAttempt>,
-        /// The cause of the failure, as in [`Turn::cause`]. The activity keeps it until it ends, or another one replaces it.
+        /// The cause of the failure, as in [`Turn::cause`]. The activity keeps it until it ends, or a later failure replaces
+        /// it, and shows it unless it is parked.
         cause: Option<String>,
     },
     /// No node of this build can run the activity: the build rejects it. Its crashes are reset. As long as a
@@ -62,7 +63,8 @@ pub enum Write {
         tenure: Tenure,
         /// The reason, as JSON.
         reason: String,
-        /// The cause, as in [`Turn::cause`]. The activity keeps it until it is resumed by a client.
+        /// The cause, as in [`Turn::cause`]. The activity keeps it until it is resumed by a client, or a later rejection
+        /// replaces it, and shows it while it is parked.
         cause: Option<String>,
     },
     /// The lease releases an activity that it has not begun.

@@ -164,8 +164,11 @@ pub struct StoredActivity {
     pub ready: Ready,
     /// The reason for which a build has last rejected it.
     pub rejected: Option<String>,
-    /// The cause of its last failed attempt, or of its rejection.
+    /// The cause that it shows ([`ActivityRecord::cause`](super::ActivityRecord::cause)): while it is parked, that of its
+    /// rejection; otherwise that of its last failed attempt.
     pub cause: Option<String>,
+    /// The other one of the two, which it shows once it is released, or parked again.
+    pub other_cause: Option<String>,
     /// The builds that have rejected it.
     pub rejected_by: Vec<String>,
     /// True if it is rejected and no member can try it.

@@ -40,7 +40,7 @@ pub enum Dimension {
     /// The text of the calls that the instance waits for ([`Waits::text`](crate::history::Waits::text)). `None`: it waits for
     /// none, or has finished.
     Waits,
-    /// Of an activity, the cause of its last failed attempt, or of its rejection. Of an instance, the cause of its failure or
+    /// Of an activity, the cause of its last failed attempt or, while it is parked, of its rejection. Of an instance, the cause of its failure or
     /// suspension ([`InstanceRecord::cause`](super::InstanceRecord::cause)); if it has none, that of its first activity that
     /// has one. So instances whose activities fail for one reason are one group, while they are retried and after they have
     /// failed. Of timers, that of their instance.

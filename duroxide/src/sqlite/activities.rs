@@ -81,7 +81,7 @@ pub(super) fn retry(
 pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, (reason, cause): (&str, Option<&str>)) -> Done {
     let update = tenure!(
         "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, parked = :reason,
-         rejected = :reason, cause = :cause"
+         rejected = :reason, cause = :cause, other_cause = cause"
     );
     let target = requeue(tx, lease, tenure, update, &[(":reason", &reason), (":cause", &cause)])?;
     rejections::reject_activity(tx, target.seq, lease, tenure)?;

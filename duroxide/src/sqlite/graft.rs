@@ -174,10 +174,12 @@ fn add_copy(tx: &mut Tx<'_>, copied: &CopiedInstance, graft: &Graft) -> Done<i64
 }
 
 fn add_activity(tx: &mut Tx<'_>, seq: i64, stored: &StoredActivity) -> rusqlite::Result<()> {
-    let StoredActivity { execution, activity: new, attempt, ready, rejected, cause, rejected_by, parked } = stored;
+    let StoredActivity { execution, activity: new, attempt, ready, rejected, .. } = stored;
+    let StoredActivity { cause, other_cause, rejected_by, parked, .. } = stored;
     let insert = "INSERT INTO duroxide_activities
-        (instance, execution, call, scheduled, name, tag, detached, headers, attempt, visible_at, rejected, parked, cause)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        (instance, execution, call, scheduled, name, tag, detached, headers, attempt, visible_at, rejected, parked, cause,
+         other_cause)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
     let key = (seq, int(*execution), int(new.call.0));
     let (scheduled, headers, ready) = (int(new.scheduled.0), text_map_json(&new.headers), stored_ready(*ready));
     let reason = rejected.as_ref().filter(|_| *parked);
@@ -194,7 +196,8 @@ fn add_activity(tx: &mut Tx<'_>, seq: i64, stored: &StoredActivity) -> rusqlite:
         ready,
         rejected,
         reason,
-        cause
+        cause,
+        other_cause
     ];
     tx.sql.run(insert, params)?;
     rejected_by.iter().try_for_each(|build| add_rejection(tx, key, build))
@@ -235,6 +238,7 @@ columns! {
         VISIBLE_AT = "a.visible_at",
         REJECTED = "a.rejected",
         CAUSE = "a.cause",
+        OTHER_CAUSE = "a.other_cause",
         PARKED = "a.parked IS NOT NULL",
     }
 }
@@ -332,6 +336,7 @@ fn stored_activity(row: &Row<'_>) -> rusqlite::Result<StoredActivity> {
         ready: read_ready(row.get(at(activity::VISIBLE_AT))?),
         rejected: row.get(at(activity::REJECTED))?,
         cause: row.get(at(activity::CAUSE))?,
+        other_cause: row.get(at(activity::OTHER_CAUSE))?,
         rejected_by: Vec::new(),
         parked: row.get(at(activity::PARKED))?,
     })

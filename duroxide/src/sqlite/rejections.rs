@@ -84,9 +84,9 @@ const RELEASE: &str = concat!(
     " WHERE seq = ?1"
 );
 
-/// Makes a parked activity claimable.
-const UNPARK: &str =
-    "UPDATE duroxide_activities SET parked = NULL WHERE instance = ?1 AND execution = ?2 AND call = ?3";
+/// Makes a parked activity claimable. It shows its last failed attempt again.
+const UNPARK: &str = "UPDATE duroxide_activities SET parked = NULL, cause = other_cause, other_cause = cause
+    WHERE instance = ?1 AND execution = ?2 AND call = ?3";
 
 /// Forgets the rejections of an instance that has advanced since the last one: each build may try it again. Called before
 /// the instance is rejected, so that turns which advance an instance need not do so.
@@ -149,7 +149,9 @@ pub(super) fn resume_activities(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<bool>
         SELECT 1 FROM duroxide_activities a WHERE a.instance = r.instance AND a.execution = r.execution
             AND a.call = r.call AND a.parked IS NOT NULL)";
     tx.sql.run(forget, [seq])?;
-    let unpark = "UPDATE duroxide_activities SET parked = NULL, rejected = NULL, cause = NULL, crashes = 0, alone = 0, suspect = 0
+    let unpark =
+        "UPDATE duroxide_activities SET parked = NULL, rejected = NULL, cause = other_cause, other_cause = NULL,
+            crashes = 0, alone = 0, suspect = 0
         WHERE instance = ?1 AND parked IS NOT NULL";
     Ok(tx.sql.run(unpark, [seq])? > 0)
 }
@@ -207,8 +209,8 @@ fn settle_activities(tx: &Tx<'_>, builds: &Builds) -> rusqlite::Result<Vec<Insta
         Ok((!can_try_activity(builds, row)?).then_some((activity_key(row)?, activity_instance(row))))
     })?;
     for (key, _) in &untried {
-        let park =
-            "UPDATE duroxide_activities SET parked = rejected WHERE instance = ?1 AND execution = ?2 AND call = ?3";
+        let park = "UPDATE duroxide_activities SET parked = rejected, cause = other_cause, other_cause = cause
+            WHERE instance = ?1 AND execution = ?2 AND call = ?3";
         tx.sql.run(park, *key)?;
     }
     let changed: Vec<_> = released.into_iter().chain(untried).collect();

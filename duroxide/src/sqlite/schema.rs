@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0013_reports.sql"),
     include_str!("schema/0014_views.sql"),
     include_str!("schema/0015_tags.sql"),
+    include_str!("schema/0016_causes.sql"),
 ];
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the

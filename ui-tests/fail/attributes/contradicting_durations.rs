@@ -5,4 +5,9 @@ async fn charge(order: u32) -> Result<u32, String> {
     Ok(order)
 }
 
+#[activity(schedule_to_close = "1m", retry(initial_interval = "1h"))]
+async fn ship(order: u32) -> Result<u32, String> {
+    Ok(order)
+}
+
 fn main() {}

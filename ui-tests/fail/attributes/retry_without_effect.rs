@@ -10,4 +10,9 @@ async fn ship(order: u32) -> Result<u32, String> {
     Ok(order)
 }
 
+#[activity(retry(backoff = 3, initial_interval = "1h"))]
+async fn invoice(order: u32) -> Result<u32, String> {
+    Ok(order)
+}
+
 fn main() {}

@@ -182,7 +182,8 @@ fn queued_message(stored: &StoredMessage) -> Result<QueuedMessage, serde_json::E
 }
 
 fn open_activity(stored: &StoredActivity) -> OpenActivity {
-    let StoredActivity { execution, activity, attempt, ready, rejected, cause, rejected_by, parked } = stored;
+    let StoredActivity { execution, activity, attempt, ready, rejected, cause, other_cause, rejected_by, parked } =
+        stored;
     let (not_before, ready_since) = match *ready {
         Ready::At(time) => (Some(Time(time)), Time(time)),
         Ready::AtOnce(since) => (None, Time(since)),
@@ -200,6 +201,7 @@ fn open_activity(stored: &StoredActivity) -> OpenActivity {
         ready_since,
         rejected: rejected.clone(),
         cause: cause.clone(),
+        other_cause: other_cause.clone(),
         rejected_by: rejected_by.clone(),
         parked: *parked,
     }

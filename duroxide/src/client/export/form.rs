@@ -125,6 +125,8 @@ pub(super) struct OpenActivity {
     pub(super) rejected: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) other_cause: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) rejected_by: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -187,6 +189,7 @@ impl InstanceExport {
         for activity in &mut self.activities {
             redact(&mut activity.rejected);
             redact(&mut activity.cause);
+            redact(&mut activity.other_cause);
         }
         redact(&mut self.suspension);
         redact(&mut self.cause);

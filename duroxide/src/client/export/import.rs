@@ -131,7 +131,7 @@ impl InstanceExport {
             self.suspension.iter().chain(&self.rejected_by).chain(self.pause.iter().map(|pause| &pause.reason));
         let reasons = reasons.chain(self.activities.iter().flat_map(|a| a.rejected.iter().chain(&a.rejected_by)));
         check_lengths("a reason", reasons, MAX_REASON)?;
-        let causes = self.cause.iter().chain(self.activities.iter().flat_map(|a| &a.cause));
+        let causes = self.cause.iter().chain(self.activities.iter().flat_map(|a| a.cause.iter().chain(&a.other_cause)));
         check_lengths("a cause", causes, Turn::MAX_CAUSE)?;
         check_lengths("the text of its waits", self.waits.iter().map(|waits| &waits.text), MAX_WAITS)?;
         let numbers: Vec<u64> =
@@ -281,6 +281,7 @@ fn stored_activity(open: &OpenActivity) -> StoredActivity {
         ready: open.not_before.map_or(Ready::AtOnce(open.ready_since.0), |time| Ready::At(time.0)),
         rejected: open.rejected.clone(),
         cause: open.cause.clone(),
+        other_cause: open.other_cause.clone(),
         rejected_by: open.rejected_by.clone(),
         parked: open.parked,
     }

@@ -55,6 +55,7 @@ fn activity(call: u64, ready: Ready) -> StoredActivity {
         ready,
         rejected: Some(format!("\"{SECRET}\"")),
         cause: Some(SECRET.to_owned()),
+        other_cause: Some(SECRET.to_owned()),
         rejected_by: vec!["b1".to_owned(), "b2".to_owned()],
         parked: true,
     }
@@ -116,7 +117,7 @@ fn export_keeps_each_field() {
 #[test]
 fn redacted_export_has_no_value() {
     let export = InstanceExport::of(&full()).expect("readable");
-    assert_eq!(export.to_json().matches(SECRET).count(), 14, "each value is one");
+    assert_eq!(export.to_json().matches(SECRET).count(), 16, "each value is one");
     let json = export.redacted().to_json();
     assert!(!json.contains(SECRET), "{json}");
     for kept in ["checkout", "c77", "gpu", "src/flow.rs:2:1", "e:Approval", "\"trace\"", "redacted, 8 bytes"] {

@@ -52,6 +52,7 @@ fn activity(execution: u64, call: u64, scheduled: u64) -> StoredActivity {
         ready: Ready::At(at(4)),
         rejected: None,
         cause: None,
+        other_cause: None,
         rejected_by: Vec::new(),
         parked: false,
     }
@@ -185,6 +186,7 @@ async fn copy_has_the_rows_of_its_original(world: World) {
         rejected: Some("\"no\"".to_owned()),
         rejected_by: vec!["a".to_owned()],
         cause: Some("DUR0007: no".to_owned()),
+        other_cause: Some("oom".to_owned()),
         parked: true,
         ..activity(2, 2, 2)
     };

@@ -16,6 +16,7 @@ list![with_admin:
     instances_are_found_and_counted_by_their_waits,
     instances_stuck_by_one_cause_are_one_group,
     instances_are_found_by_the_code_of_their_suspension,
+    activity_shows_its_rejection_only_while_it_is_parked,
     instances_are_found_by_their_last_change,
 ];
 
@@ -221,6 +222,51 @@ async fn instances_are_found_by_the_code_of_their_suspension(world: World) {
     assert_eq!(found(&world, &by(ErrorCode::CrashLoop)).await, set(&["two"]));
     let read = world.admin().activities(&id("parked")).await.expect("read").expect("exists");
     assert!(read.open.iter().all(|activity| activity.cause.is_none()), "{read:?}");
+}
+
+/// Returns the state and the cause of the activity, and the code of the suspension of its instance.
+async fn shown(world: &World) -> [String; 2] {
+    let activity = groups(world, Subject::Activities, &Filter::default(), &[Dimension::State, Dimension::Cause]).await;
+    let code = groups(world, Subject::Instances, &Filter::default(), &[Dimension::Code]).await;
+    let [(activity, ..)] = &activity[..] else { panic!("one activity: {activity:?}") };
+    let record = world.admin().activities(&id("i")).await.expect("read").expect("exists").open.remove(0);
+    assert!(activity.ends_with(record.cause.as_deref().unwrap_or("-")), "{activity}, but alone {record:?}");
+    [activity.clone(), code[0].0.clone()]
+}
+
+/// An activity whose attempt has failed, and which a build has rejected, has two causes.
+async fn activity_shows_its_rejection_only_while_it_is_parked(world: World) {
+    let parked = ["parked DUR0007: no", "DUR0007"];
+    let node = with_activity(&world, "i").await;
+    node.commit(retry(tenure("i", 1, 0), 4)).await.expect("retry");
+    assert_eq!(shown(&world).await, ["retrying no #", "-"]);
+    let claim = async |node: &Member| tenure_of(&node.acquire(want(at(70))).await.activities[0]);
+    node.commit(park(claim(&node).await)).await.expect("park");
+    assert_eq!(shown(&world).await, parked);
+
+    let other = world.join_as(&info("b")).await;
+    assert_eq!(shown(&world).await, ["retrying no #", "-"], "it waits for an attempt by the other build");
+    other.provider.leave(&other.lease).await.expect("leave");
+    assert_eq!(shown(&world).await, parked);
+
+    let other = world.join_as(&info("b")).await;
+    let Write::Retry { tenure, visible_at, failed, .. } = retry(claim(&other).await, 5) else { unreachable!() };
+    other.commit(Write::Retry { tenure, visible_at, failed, cause: cause("oom") }).await.expect("retry");
+    assert_eq!(shown(&world).await, ["retrying oom", "-"]);
+    other.provider.leave(&other.lease).await.expect("leave");
+    assert_eq!(shown(&world).await, parked, "the rejection parks it again, not the error");
+    let by = |text: &str| Filter { cause: cause(text), ..Filter::default() };
+    assert_eq!(found(&world, &by("DUR0007: no")).await, set(&["i"]));
+    assert_eq!(found(&world, &by("oom")).await, set(&[]));
+
+    world.resume("i").await.expect("resume");
+    assert_eq!(shown(&world).await, ["retrying oom", "-"], "a resume forgets the rejection, not the error");
+    node.commit(park(claim(&node).await)).await.expect("park");
+    assert_eq!(shown(&world).await, parked);
+    world.resume("i").await.expect("resume");
+    let failing = retry(claim(&node).await, 6);
+    node.commit(failing).await.expect("retry");
+    assert_eq!(shown(&world).await, ["retrying no #", "-"]);
 }
 
 async fn instances_are_found_by_their_last_change(world: World) {

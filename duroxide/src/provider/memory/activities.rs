@@ -53,9 +53,9 @@ impl State {
     ) -> Result<Committed, CommitError> {
         let build = self.nodes.get(&lease.epoch).map(|node| node.info.build.clone());
         let done = self.release(lease, tenure, |activity| {
-            (activity.rejected, activity.cause) = (Some(reason), cause);
+            (activity.rejected, activity.other_cause) = (Some(reason), cause);
             activity.rejected_by.extend(build);
-            activity.parked = true;
+            activity.set_parked(true);
             activity.crashes = CrashRecord::default();
         })?;
         self.signals.changed(&tenure.activity.execution.instance);

@@ -114,11 +114,12 @@ impl State {
     }
 
     fn add_activity(&mut self, of: &ExecutionId, stored: StoredActivity) {
-        let StoredActivity { execution: number, activity: new, attempt, ready, rejected, cause, rejected_by, parked } =
-            stored;
+        let StoredActivity { execution: number, activity: new, attempt, ready, rejected, .. } = stored;
+        let StoredActivity { cause, other_cause, rejected_by, parked, .. } = stored;
         let id = ActivityId { execution: ExecutionId { number, ..of.clone() }, call: new.call };
         let rejected_by = rejected_by.into_iter().collect();
-        let activity = Activity { attempt, rejected, cause, rejected_by, parked, ..Activity::new(new, ready) };
+        let activity =
+            Activity { attempt, rejected, cause, other_cause, rejected_by, parked, ..Activity::new(new, ready) };
         self.activities.insert(id.clone(), activity);
         self.change_activity(&id, |_| ());
     }
@@ -181,6 +182,7 @@ impl State {
             rejected_by: if activity.rejected.is_some() { rejected_by } else { Vec::new() },
             rejected: activity.rejected.clone(),
             cause: activity.cause.clone(),
+            other_cause: activity.other_cause.clone(),
             parked: activity.parked,
         })
     }

@@ -45,7 +45,7 @@ impl State {
             return;
         }
         let latest = self.latest;
-        self.change_activity(id, |activity| activity.parked = !can_be_tried);
+        self.change_activity(id, |activity| activity.set_parked(!can_be_tried));
         let instance = &id.execution.instance;
         if let Some(row) = self.instances.get_mut(instance) {
             row.updated_at = latest;

@@ -191,8 +191,10 @@ pub(super) struct Activity {
     pub(super) rejected_by: HashSet<String>,
     /// True if it is rejected and no member can try it.
     pub(super) parked: bool,
-    /// The cause of its last failed attempt, or of its rejection.
+    /// The cause that it shows: while it is parked, that of its rejection; otherwise that of its last failed attempt.
     pub(super) cause: Option<String>,
+    /// The other one of the two.
+    pub(super) other_cause: Option<String>,
     pub(super) owner: Option<Epoch>,
     /// The claim by which it is owned.
     pub(super) claim: u64,
@@ -214,9 +216,18 @@ impl Activity {
             rejected_by: HashSet::new(),
             parked: false,
             cause: None,
+            other_cause: None,
             owner: None,
             claim: 0,
             crashes: CrashRecord::default(),
+        }
+    }
+
+    /// Parks or releases a rejected activity, which then shows its other cause.
+    pub(super) fn set_parked(&mut self, parked: bool) {
+        if self.parked != parked {
+            self.parked = parked;
+            std::mem::swap(&mut self.cause, &mut self.other_cause);
         }
     }
 }

@@ -117,7 +117,8 @@ impl State {
         }
         for activity in parked {
             self.change_activity(activity, |activity| {
-                (activity.rejected, activity.cause, activity.parked) = (None, None, false);
+                activity.set_parked(false);
+                (activity.rejected, activity.other_cause) = (None, None);
                 activity.rejected_by.clear();
                 activity.crashes = CrashRecord::default();
             });

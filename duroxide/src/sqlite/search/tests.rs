@@ -9,7 +9,7 @@ use super::walk::Strand;
 use super::*;
 use crate::clock::Timestamp;
 use crate::history::{AwaitedKind, TextMap, WaitsFilter};
-use crate::id::InstanceId;
+use crate::id::{Epoch, InstanceId};
 use crate::provider::InstanceStatus;
 use crate::sqlite::admin::records;
 use crate::sqlite::records::record;
@@ -90,7 +90,7 @@ fn each_kind_of_list_walks_in_the_order_of_arrival() {
 }
 
 #[test]
-fn waits_and_causes_are_found_without_a_scan_of_the_instances() {
+fn few_instances_are_found_without_a_scan_of_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let sql = database(&folder, 5_000);
     let update = "UPDATE duroxide_instances SET status = 'running', owner = iif(seq % 3 = 0, NULL, 7),
@@ -109,6 +109,11 @@ fn waits_and_causes_are_found_without_a_scan_of_the_instances() {
         (filter(|f| f.waits = Some(WaitsFilter::activity("charge"))), 50, 13),
         (filter(|f| f.cause = Some("gateway".to_owned())), 20, 20),
         (filter(|f| f.cause = Some("other".to_owned())), 0, 0),
+        (filter(|f| f.node = Some(Epoch(7))), 34, 34),
+        (filter(|f| f.node = Some(Epoch(8))), 0, 0),
+        (filter(|f| f.id_prefix = Some("i48".to_owned())), 111, 111),
+        (filter(|f| f.id_prefix = Some("i48\u{10FFFF}".to_owned())), 0, 0),
+        (filter(|f| f.id_prefix = Some("i".to_owned())), 5_000, 5_000),
     ];
     for (filter, expected_entries, expected) in cases {
         let mut search = Search::new(&sql, &filter, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
@@ -122,6 +127,8 @@ fn waits_and_causes_are_found_without_a_scan_of_the_instances() {
         assert_eq!((found.len(), looked_at), (expected, expected_entries), "{filter:?}");
         assert!(found.is_sorted_by(|a, b| a > b), "{filter:?}: newest first, each once");
     }
+    let plan = plan(&sql, statement_of_first_window(&sql, &filter(|f| f.id_prefix = Some("i48".to_owned()))));
+    assert!(plan.starts_with("SEARCH i USING INDEX duroxide_instances_id (id>? AND id<?)"), "{plan}");
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::ops::Range;
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
 
-use super::Order;
 use super::statement::literals;
+use super::{LARGEST_WINDOW, Order};
 use crate::history::{AwaitedKind, WaitsFilter};
 use crate::provider::{Filter, InstanceStatus};
+use crate::sqlite::rows::int;
 use crate::sqlite::sql::Sql;
 
 /// An index, or the table, that sorts the instances with one value by arrival.
@@ -26,6 +27,8 @@ pub(super) enum Strand<'a> {
     Label(&'a str, &'a str),
     /// Instances that this instance started.
     Parent(&'a str),
+    /// Instances whose id begins so. The index does not sort them by arrival, so they must be few.
+    Ids(&'a str),
     /// Instances that wait for the event of this name alone.
     Awaited(&'a str),
     /// Instances with this cause.
@@ -46,6 +49,14 @@ pub(super) fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<W
     let event = filter.waits.as_ref().filter(|waits| is_awaited_event(waits));
     let awaited = event.and_then(|waits| waits.name.as_deref()).map(Strand::Awaited);
     let mut walks: Vec<_> = labels.chain(parent).chain(awaited).map(|strand| Walk(vec![strand])).collect();
+    if let Some(node) = filter.node {
+        walks.push(Walk(vec![Strand::Owner(int(node.0))]));
+    }
+    if let Some(prefix) = filter.id_prefix.as_deref().filter(|prefix| !prefix.is_empty())
+        && are_few(sql, prefix)?
+    {
+        walks.push(Walk(vec![Strand::Ids(prefix)]));
+    }
     if let Some(cause) = &filter.cause {
         walks.push(Walk(vec![Strand::Cause(cause), Strand::ActivityCause(cause)]));
     }
@@ -86,6 +97,15 @@ fn is_awaited_event(waits: &WaitsFilter) -> bool {
 /// Returns true if there are statuses, and none of them is finished.
 fn is_live(statuses: &[InstanceStatus]) -> bool {
     !statuses.is_empty() && statuses.iter().all(|status| !status.is_finished())
+}
+
+/// Returns true if so few ids begin so that each window may sort all of them.
+fn are_few(sql: &Sql, prefix: &str) -> rusqlite::Result<bool> {
+    let (from, condition, mut params, _) = Strand::Ids(prefix).parts();
+    params.push(i64::from(LARGEST_WINDOW + 1).into());
+    let count = format!("SELECT count(*) FROM (SELECT 1 FROM {from} WHERE {condition} LIMIT ?)");
+    let count = sql.row(&count, params_from_iter(params), |row| row.get::<_, i64>(0))?;
+    Ok(count.is_some_and(|count| count <= i64::from(LARGEST_WINDOW)))
 }
 
 /// Returns the epochs that own instances.
@@ -163,6 +183,13 @@ impl Strand<'_> {
                 "duroxide_instances i INDEXED BY duroxide_instances_parent",
                 "i.parent = ?".to_owned(),
                 vec![parent.to_owned().into()],
+                "i.seq",
+            ),
+            // No byte of a text is 0xFF, so this is the least bound above all texts with the prefix.
+            Self::Ids(prefix) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_id",
+                "i.id >= ? AND i.id < CAST(? AS TEXT)".to_owned(),
+                vec![prefix.to_owned().into(), [prefix.as_bytes(), &[0xFF]].concat().into()],
                 "i.seq",
             ),
             // The conditions of the partial indexes are literals, as above.
