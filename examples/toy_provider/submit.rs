@@ -109,7 +109,9 @@ impl Rows {
             return Err(SubmitError::Finished(instance.status()));
         }
         instance.paused = Some((request.reason, request.until));
-        (instance.tenancy.owner, instance.tenancy.alone) = (None, false);
+        let tenancy = &mut instance.tenancy;
+        (tenancy.owner, tenancy.alone, tenancy.crashes, tenancy.suspect, tenancy.lost_by) =
+            (None, false, 0, false, None);
         instance.updated_at = request.time;
         self.done.insert(request.id.0, Done::CarriedOut);
         Ok(self.unnumbered(&id, true))

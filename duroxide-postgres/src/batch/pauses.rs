@@ -7,7 +7,7 @@ use duroxide::provider::{
 };
 
 use super::effects::WokenStart;
-use super::model::{Activity, DedupEntry, Model};
+use super::model::{Activity, CrashRecord, DedupEntry, Model};
 use crate::rows::stored_ready;
 
 impl Model {
@@ -22,7 +22,7 @@ impl Model {
             return Err(SubmitError::Finished(instance.status));
         }
         instance.status = InstanceStatus::Suspended;
-        (instance.owner, instance.crashes.alone) = (None, false);
+        (instance.owner, instance.crashes) = (None, CrashRecord::default());
         (instance.updated_at, instance.cause) = (*time, Some(cause.clone()));
         self.effects.pauses.insert(instance.seq, Some(StoredPause { reason: reason.clone(), until: *until }));
         self.requeue(name);

@@ -93,8 +93,8 @@ pub struct StartRequest {
 ///
 /// The instance has no owner afterwards, so that the next turn of the former owner is fenced. Messages to it and outcomes of
 /// its activities are stored and wait; its activities continue. A paused instance is not released when the members change
-/// ([`Provider::join`](super::Provider::join)): rejections of builds and their reason are kept, but not considered. It can
-/// be terminated. A second request replaces the first. An instance that has finished is refused.
+/// ([`Provider::join`](super::Provider::join)): rejections of builds and their reason are kept, but not considered. Its
+/// crashes are no longer counted. It can be terminated. A second request replaces the first. An instance that has finished is refused.
 #[derive(Debug, Clone)]
 pub struct SuspendRequest {
     /// The id of the request. It is remembered for [`REPEAT_TIME`], so that a late repetition does not pause an instance

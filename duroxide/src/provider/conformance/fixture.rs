@@ -435,3 +435,13 @@ pub(super) async fn schedule(world: &World, node: &Member, name: &str, activity:
     };
     node.turn(turn).await.expect("the first turn");
 }
+
+/// Kills nodes that have claimed an item, until the item is in quarantine.
+pub(super) async fn crash_often(world: &World) {
+    for _ in 0..QUARANTINE {
+        let node = world.join().await;
+        let acquired = node.acquire(want(at(3))).await;
+        assert_eq!(acquired.instances.len() + acquired.activities.len(), 1);
+        node.die();
+    }
+}

@@ -193,16 +193,6 @@ async fn only_items_in_flight_have_crashed(world: World) {
     assert_eq!(acquired.iter().map(|instance| instance.crashes).collect::<Vec<_>>(), [0, 0]);
 }
 
-/// Kills nodes that have claimed an item, until the item is in quarantine.
-async fn crash_often(world: &World) {
-    for _ in 0..QUARANTINE {
-        let node = world.join().await;
-        let acquired = node.acquire(want(at(3))).await;
-        assert_eq!(acquired.instances.len() + acquired.activities.len(), 1);
-        node.die();
-    }
-}
-
 async fn an_item_that_crashes_often_is_claimed_alone(world: World) {
     world.start("i").await;
     crash_often(&world).await;

@@ -14,6 +14,7 @@ list![
     a_change_of_the_members_does_not_end_a_pause,
     a_paused_instance_is_open_to_all_builds_afterwards,
     a_repeated_pause_spares_a_resumed_instance,
+    a_paused_instance_is_in_no_quarantine_afterwards,
     a_paused_instance_is_terminated,
     a_pause_of_no_live_instance_is_refused,
     a_message_that_is_dropped_does_not_end_a_pause,
@@ -150,6 +151,18 @@ async fn a_repeated_pause_spares_a_resumed_instance(world: World) {
     world.resume("i").await.expect("resume");
     assert_eq!(world.submit(request).await, Ok(unowned("i")), "it was carried out before");
     assert_eq!(state(&world, "i").await, RUNNING);
+}
+
+async fn a_paused_instance_is_in_no_quarantine_afterwards(world: World) {
+    world.start("i").await;
+    crash_often(&world).await;
+    let node = world.join().await;
+    assert!(node.acquire(want(at(3))).await.instances.is_empty(), "it is in quarantine");
+    suspend(&world, "i", Some(5)).await;
+    world.start("innocent").await;
+    let acquired = node.acquire(Want { alone: true, ..want(at(5)) }).await;
+    let crashes = |name: &str| find(&acquired, name).crashes;
+    assert_eq!((acquired.instances.len(), crashes("i"), crashes("innocent")), (2, 0, 0));
 }
 
 async fn a_paused_instance_is_terminated(world: World) {

@@ -33,7 +33,8 @@ impl State {
         instance.status = InstanceStatus::Suspended;
         (instance.paused, instance.cause) = (Some(StoredPause { reason, until }), Some(cause));
         instance.owner = None;
-        instance.crashes.alone = false;
+        // It is no longer in quarantine: a node that claims it at the end of the pause sees no crash.
+        instance.crashes = CrashRecord::default();
         instance.updated_at = time;
         self.reindex_instance(&name);
         self.record_done(id.0);
