@@ -12,8 +12,8 @@ pub(super) fn suspend(tx: &mut Tx<'_>, request: &SuspendRequest) -> Result<(), R
     let SuspendRequest { instance, reason, cause, until, time, .. } = request;
     let target = Target::find_live(tx, instance)?;
     let update = "UPDATE duroxide_instances
-        SET status = 'suspended', paused = ?2, ready_at = ?3, updated_at = ?4, cause = ?5, owner = NULL, alone = 0, crashes = 0, suspect = 0,
-            lost_by = NULL
+        SET status = 'suspended', paused = ?2, ready_at = ?3, updated_at = ?4, cause = ?5, owner = NULL, alone = 0,
+            crashes = 0, suspect = 0, lost_by = NULL
         WHERE seq = ?1";
     let ready_at = until.map(|until| stored_ready(Ready::At(until)));
     tx.sql.run(update, (target.seq, reason, ready_at, time.as_micros(), cause))?;
