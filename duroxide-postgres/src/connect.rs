@@ -328,15 +328,25 @@ impl Connection {
         let Some(sessionless) = &self.sessionless else {
             return self.send(steps).await;
         };
-        match Frame::of(steps, sessionless) {
+        let frame = Frame::of(steps, sessionless.is_open());
+        let done = match frame {
             Frame::Within => self.send(steps).await,
-            frame => {
-                self.prepare_alone(sessionless, steps).await?;
-                let _sending = sessionless.gate.read().await;
-                let statements = self.prepared(steps).await?;
-                sessionless.run(&self.client, frame, &statements).await
-            }
-        }
+            Frame::Begin | Frame::BeginOther | Frame::Alone => self.send_framed(sessionless, frame, steps).await,
+        };
+        sessionless.note_end(frame, steps, done.is_ok());
+        done
+    }
+
+    async fn send_framed(
+        &self,
+        sessionless: &Sessionless,
+        frame: Frame,
+        steps: &[Step<'_>],
+    ) -> Result<Vec<Vec<Row>>, Fault> {
+        self.prepare_alone(sessionless, steps).await?;
+        let _sending = sessionless.gate.read().await;
+        let statements = self.prepared(steps).await?;
+        sessionless.run(&self.client, frame, &statements).await
     }
 
     async fn send(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {

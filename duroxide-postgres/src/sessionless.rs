@@ -43,18 +43,15 @@ pub(crate) enum Frame {
 }
 
 impl Frame {
-    /// Returns the place of these statements, and notes if a transaction is open after them.
-    pub(crate) fn of(steps: &[Step<'_>], sessionless: &Sessionless) -> Self {
-        let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Self::Within };
-        let ends = is_end(last.sql);
-        let frame = match first.sql {
+    /// Returns the place of these statements; `is_open`: they are sent in a transaction.
+    pub(crate) fn of(steps: &[Step<'_>], is_open: bool) -> Self {
+        let Some(first) = steps.first() else { return Self::Within };
+        match first.sql {
             "BEGIN" => Self::Begin,
             other if other.starts_with("BEGIN") => Self::BeginOther,
-            _ if sessionless.is_open() || is_end(first.sql) => Self::Within,
-            _ => return Self::Alone,
-        };
-        sessionless.is_open.store(!ends, Ordering::Relaxed);
-        frame
+            other if is_open || is_end(other) => Self::Within,
+            _ => Self::Alone,
+        }
     }
 }
 
@@ -80,6 +77,18 @@ impl Sessionless {
 
     pub(crate) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
+    }
+
+    /// Notes if a transaction is open after these statements. If its beginning has failed, the caller rolls back, as it
+    /// does on any connection.
+    pub(crate) fn note_end(&self, frame: Frame, steps: &[Step<'_>], is_done: bool) {
+        let ends = steps.last().is_some_and(|last| is_end(last.sql));
+        let is_open = match frame {
+            Frame::Within => self.is_open(),
+            Frame::Begin | Frame::BeginOther => is_done,
+            Frame::Alone => return,
+        };
+        self.is_open.store(is_open && !ends, Ordering::Relaxed);
     }
 
     /// Returns the text that begins a transaction.

@@ -12,6 +12,7 @@ mod explorer;
 mod faults;
 mod groups;
 mod looks;
+mod networks;
 mod page;
 mod pairs;
 mod panics;

@@ -248,6 +248,16 @@ fn configuration(folder: &Path, port: u16, settings: &[(&str, &str)]) -> String 
     own.chain(settings.iter().map(|(name, value)| format!("{name} = {value}\n"))).collect()
 }
 
+/// Lets the user that runs the server read the files of a folder.
+///
+/// # Panics
+/// If the folder is not ours.
+pub fn make_readable(folder: &Path) {
+    if let Some((user, group)) = unprivileged(folder) {
+        chown(folder, Some(user), Some(group)).expect("the folder is ours");
+    }
+}
+
 /// Returns the user and the group that run the server if this process is root, which PostgreSQL refuses.
 pub fn unprivileged(ours: &Path) -> Option<(u32, u32)> {
     let is_root = std::fs::metadata(ours).is_ok_and(|folder| folder.uid() == 0);
