@@ -115,9 +115,8 @@ impl Database {
         notified: impl FnMut(String) + Clone + Send + 'static,
     ) -> Result<Connection, ProviderError> {
         let client = self.connect(Use::Listening, notified).await?;
-        if self.listens_pooled.get().is_none()
-            && let Some(found) = self.find_pooler(&client, Use::Listening).await?
-        {
+        if self.listens_pooled.get().is_none() {
+            let found = self.find_pooler(&client, Use::Listening).await?;
             self.listens_pooled.get_or_init(|| found);
         }
         self.set_up(client, Use::Listening).await
@@ -126,11 +125,8 @@ impl Database {
     /// Opens the first connection: finds out about a pooler before anything is set that another client of it would get.
     pub(crate) async fn open_first(&self, purpose: Use) -> Result<Connection, ProviderError> {
         let client = self.connect(purpose, drop).await?;
-        if self.is_pooled.get().is_none()
-            && let Some(found) = self.find_pooler(&client, purpose).await?
-        {
-            self.is_pooled.get_or_init(|| found);
-        }
+        let found = self.find_pooler(&client, purpose).await?;
+        self.is_pooled.get_or_init(|| found);
         if self.is_pooled() {
             pooled::warn(&self.schema);
         }
@@ -142,27 +138,21 @@ impl Database {
         self.is_pooled.get() == Some(&true)
     }
 
-    /// Returns true if a pooler keeps no sessions. `None`: that is not known. Refuses a pooler that loses prepared statements.
-    async fn find_pooler(&self, first: &Client, purpose: Use) -> Result<Option<bool>, ProviderError> {
+    /// Returns true if a pooler keeps no sessions. Refuses one that loses prepared statements. A check that fails is no answer:
+    /// settings of a session would reach other clients of a pooler, and other schemas.
+    async fn find_pooler(&self, first: &Client, purpose: Use) -> Result<bool, ProviderError> {
         let check = async {
             let second = self.connect(purpose, drop).await?;
-            let found = pooled::find(first, &second).await;
-            found.map_err(|error| open_error(&error))
+            let is_known = purpose != Use::Listening && self.is_pooled();
+            pooled::find(first, &second, is_known).await.map_err(|error| open_error(&error))
         };
-        match tokio::time::timeout(LIMIT, check).await {
-            // A connection that hears nothing needs no prepared statement.
-            Ok(Ok(Pooling::LosesStatements)) if purpose != Use::Listening => Err(pooled::refused()),
-            Ok(Ok(found)) => Ok(Some(found != Pooling::KeepsSessions)),
-            // The requests that follow meet the cause, if it lasts.
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "it is not known whether a pooler keeps the sessions");
-                Ok(None)
-            }
-            Err(_) => {
-                tracing::warn!("it is not known whether a pooler keeps the sessions: there was no answer in time");
-                Ok(None)
-            }
+        let found = tokio::time::timeout(LIMIT, check).await;
+        let found = found.map_err(|late| ProviderError::retryable(CONNECTING, late))??;
+        // A connection that hears nothing needs no prepared statement.
+        if found == Pooling::LosesStatements && purpose != Use::Listening {
+            return Err(pooled::refused());
         }
+        Ok(found != Pooling::KeepsSessions)
     }
 
     /// Connects to the first host that accepts writes.
@@ -334,6 +324,10 @@ impl Connection {
             Frame::Begin | Frame::BeginOther | Frame::Alone => self.send_framed(sessionless, frame, steps).await,
         };
         sessionless.note_end(frame, steps, done.is_ok());
+        if done.is_err() && frame != Frame::Within {
+            // Its settings may have failed, or a later statement.
+            self.roll_back().await;
+        }
         done
     }
 

@@ -4,6 +4,7 @@
 //! connection that keeps its session, that session never changes, and no other connection has it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use duroxide::provider::ProviderError;
 use tokio_postgres::error::SqlState;
@@ -17,6 +18,8 @@ macro_rules! session {
         "SELECT pg_backend_pid() || ' of ' || extract(epoch FROM pg_postmaster_start_time())"
     };
 }
+/// The time for which the second connection holds a session while the first one waits for another.
+const HELD: Duration = Duration::from_secs(1);
 /// The errors of a statement that a pooler has not prepared in the session.
 const LOST: [SqlState; 2] = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
 /// Several, since other clients of the pooler take sessions, too.
@@ -33,9 +36,10 @@ pub(crate) enum Pooling {
     LosesStatements,
 }
 
-/// Finds out if two connections keep their sessions, and else their prepared statements.
-pub(crate) async fn find(first: &Client, second: &Client) -> Result<Pooling, Error> {
-    if keep_sessions(first, second).await? {
+/// Finds out if two connections keep their sessions, unless it is known that they do not, and else their prepared
+/// statements.
+pub(crate) async fn find(first: &Client, second: &Client, is_known: bool) -> Result<Pooling, Error> {
+    if !is_known && keep_sessions(first, second).await? {
         return Ok(Pooling::KeepsSessions);
     }
     let keeps = keeps_statements(first, second).await?;
@@ -52,8 +56,16 @@ async fn keep_sessions(first: &Client, second: &Client) -> Result<bool, Error> {
     for _ in 0..ROUNDS {
         of_first.insert(session(first, session!()).await?);
         of_second.insert(session(second, concat!("BEGIN; ", session!())).await?);
-        of_first.insert(session(first, session!()).await?);
-        second.batch_execute("ROLLBACK").await?;
+        // The first one may get no session while all of them are held, also by other processes that begin.
+        let again = session(first, session!());
+        tokio::pin!(again);
+        if let Ok(session) = tokio::time::timeout(HELD, &mut again).await {
+            of_first.insert(session?);
+            second.batch_execute("ROLLBACK").await?;
+        } else {
+            second.batch_execute("ROLLBACK").await?;
+            of_first.insert(again.await?);
+        }
         if of_first.len() > 1 || of_second.len() > 1 || of_first == of_second {
             return Ok(false);
         }
@@ -66,11 +78,17 @@ async fn keeps_statements(first: &Client, second: &Client) -> Result<bool, Error
     for _ in 0..ROUNDS {
         let statement = first.prepare("SELECT 1").await;
         second.batch_execute("BEGIN").await?;
-        let answer = match statement {
-            Ok(statement) => first.query(&statement, &[]).await.map(drop),
-            Err(error) => Err(error),
+        let answer = async {
+            let statement = statement?;
+            first.query(&statement, &[]).await.map(drop)
         };
+        tokio::pin!(answer);
+        let in_time = tokio::time::timeout(HELD, &mut answer).await;
         second.batch_execute("ROLLBACK").await?;
+        let answer = match in_time {
+            Ok(answer) => answer,
+            Err(_) => answer.await,
+        };
         match answer {
             Ok(()) => {}
             // It is unknown, or another client has prepared one of this name.

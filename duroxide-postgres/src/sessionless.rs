@@ -1,6 +1,6 @@
 //! Connections without a session: a pooler in transaction mode gives each transaction another one.
 //!
-//! Each transaction begins with its settings, which end with it, and a statement alone becomes a transaction. So statements
+//! Each transaction begins with its settings, which end with it, and each statement outside of one becomes a transaction. So statements
 //! find the tables of the schema, have their limits and plans, and leave nothing to other clients of the pooler. All is sent
 //! in one round trip. The pooler prepares a statement again in a session that does not know it.
 
@@ -38,7 +38,7 @@ pub(crate) enum Frame {
     Begin,
     /// They begin a transaction that is not one of the default isolation.
     BeginOther,
-    /// They become a transaction.
+    /// Each of them becomes a transaction: a later one sees what was committed after an earlier one.
     Alone,
 }
 
@@ -111,7 +111,7 @@ impl Sessionless {
         Cow::Borrowed(sql)
     }
 
-    /// Sends statements that begin a transaction or become one, and returns the rows of each.
+    /// Sends statements that begin a transaction, or each become one, and returns the rows of each.
     pub(crate) async fn run(
         &self,
         client: &Client,
@@ -127,20 +127,17 @@ impl Sessionless {
         };
         let around = self.around.get_or_try_init(prepare).await?.clone();
         let [begin, set, commit] = around.map(|statement| Bound { statement, values: Vec::new() });
-        let (begin, rest) = match (frame, statements) {
-            (Frame::Begin, [_, rest @ ..]) => (&begin, rest),
-            (Frame::BeginOther, [begin, rest @ ..]) => (begin, rest),
-            _ => (&begin, statements),
+        let sent: Vec<&Bound<'_>> = match (frame, statements) {
+            (Frame::Begin, [_, rest @ ..]) => [&begin, &set].into_iter().chain(rest).collect(),
+            (Frame::BeginOther, [other, rest @ ..]) => [other, &set].into_iter().chain(rest).collect(),
+            _ => statements.iter().flat_map(|statement| [&begin, &set, statement, &commit]).collect(),
         };
-        let is_alone = frame == Frame::Alone;
-        let sent = [begin, &set].into_iter().chain(rest).chain(is_alone.then_some(&commit));
-        let answers = in_order(sent.map(|statement| statement.send(client))).await;
+        let answers = in_order(sent.iter().map(|statement| statement.send(client))).await;
         let mut rows = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        rows.remove(1);
-        if is_alone {
-            rows.remove(0);
-            rows.pop();
+        if frame == Frame::Alone {
+            return Ok(rows.into_iter().skip(2).step_by(4).collect());
         }
+        rows.remove(1);
         Ok(rows)
     }
 }

@@ -221,6 +221,27 @@ async fn move_onto_another_instance_is_refused() {
 }
 
 #[tokio::test]
+async fn import_with_a_tag_that_no_call_may_have_is_refused() {
+    let client = Client::new(all_states().await);
+    let mut exports = client.exports(Filter::default());
+    let mut count = 0;
+    while let Some(export) = exports.next().await {
+        for tag in [String::new(), "x".repeat(5000)] {
+            let json = export.as_ref().unwrap().to_json();
+            let open = "\"activities\":[{";
+            if json.contains(open) {
+                let json = json.replace(open, &format!("{open}\"tag\":{tag:?},"));
+                let importer = Client::new(MemoryProvider::new());
+                let error = importer.import(&InstanceExport::from_json(&json).unwrap()).await.unwrap_err();
+                assert!(error.to_string().contains("tag"), "{error}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 0, "no instance has an open activity");
+}
+
+#[tokio::test]
 async fn exported_instances_continue_where_they_are_imported() {
     let client = Client::new(all_states().await);
     let other = MemoryProvider::new();

@@ -95,6 +95,7 @@ impl Node {
             // The client may have stopped waiting.
             let _ = start_stored.send(());
         }
+        let generation = after.generation;
         let follow_up = self.live.turn_stored(&turn, after);
         self.follow_up(follow_up);
         if held {
@@ -104,6 +105,7 @@ impl Node {
             self.release_eager(&turn);
         }
         self.settle_later(&turn.execution.instance);
+        self.live.keep_timers(&turn, generation, self.now);
         self.forward(turn, committed);
     }
 
@@ -119,14 +121,11 @@ impl Node {
 
     /// Delivers the messages of a turn to instances of this node, without a request to the provider.
     fn forward(&mut self, turn: Turn, committed: &Committed) {
-        let (time, now) = (turn.events.last().map_or(turn.time, |event| event.time), self.now);
         if committed.repeated {
             // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
-            targets(&turn).for_each(|instance| self.work.load(instance.clone()));
-            return self.live.keep_timers(&turn.execution.instance, time, &turn.messages, now);
+            return targets(&turn).for_each(|instance| self.work.load(instance.clone()));
         }
         let own = turn.execution.instance;
-        self.live.keep_timers(&own, time, &turn.messages, now);
         for (out, placement) in turn.messages.into_iter().zip(&committed.messages) {
             self.placed(out.to, out.message, *placement);
         }

@@ -124,6 +124,12 @@ impl InstanceExport {
     fn check(&self, client: &Client, snapshot: &Snapshot) -> Result<(), String> {
         let Snapshot { rows, history, .. } = snapshot;
         check_text("orchestration name", &self.name, MAX_NAME_LEN).map_err(|error| error.to_string())?;
+        for activity in &self.activities {
+            let tag = activity.tag.iter().map(|tag| ("tag", tag));
+            for (subject, text) in tag.chain([("activity name", &activity.name)]) {
+                check_text(subject, text, MAX_NAME_LEN).map_err(|error| error.to_string())?;
+            }
+        }
         if self.identity.is_unknown() || self.execution == 0 {
             return Err("it has no identity or no execution".to_owned());
         }

@@ -18,7 +18,7 @@ use super::inbox::Inbox;
 use crate::clock::Timestamp;
 use crate::hash::HashMap;
 use crate::id::{ActivityId, EventId, ExecutionId, Identity, InstanceId};
-use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Outgoing, Then, Turn};
+use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Then, Turn};
 use crate::replay::{Execution, Held};
 
 /// The live instances.
@@ -252,9 +252,17 @@ impl LiveInstances {
         Some(FollowUp::Nothing)
     }
 
-    /// Adds the timers that a turn has created to its instance. `time` is that of the last event of the turn.
-    pub(super) fn keep_timers(&mut self, own: &InstanceId, time: Timestamp, messages: &[Outgoing], now: Timestamp) {
-        let timers = messages.iter().filter_map(|out| Some((out, Timer::after(out.message.visible_at?, time, now))));
+    /// Adds the timers that a stored turn has created to its instance. A live copy that was loaded after the turn was stored
+    /// has received them with the instance; the copy of this generation has made the turn.
+    pub(super) fn keep_timers(&mut self, turn: &Turn, generation: u64, now: Timestamp) {
+        let own = &turn.execution.instance;
+        let (last, time) = turn.events.last().map_or((turn.after, turn.time), |event| (event.id, event.time));
+        let is_later = |live: &LiveInstance| live.generation != generation && live.committed >= last;
+        if self.by_id.get(own).is_some_and(is_later) {
+            return;
+        }
+        let timers =
+            turn.messages.iter().filter_map(|out| Some((out, Timer::after(out.message.visible_at?, time, now))));
         let mut earliest: Option<Timer> = None;
         for (out, timer) in timers.filter(|(out, _)| out.to == *own) {
             earliest = Some(earliest.filter(|before| before.by < timer.by).unwrap_or(timer));

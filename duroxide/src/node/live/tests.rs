@@ -4,6 +4,7 @@ use super::*;
 use crate::history::Input;
 use crate::id::{CallId, MessageId};
 use crate::payload::Payload;
+use crate::provider::Outgoing;
 use crate::replay::Function;
 
 fn at(seconds: u64) -> Timestamp {
@@ -196,12 +197,32 @@ fn timer_that_a_turn_has_created_fires() {
     let number = Some(execution.number);
     let message = MessageRow { execution: number, visible_at: Some(at(5)), ..MessageRow::new("timer") };
     let (to, identity) = (execution.instance.clone(), Some(execution.identity));
-    live.keep_timers(&execution.instance, at(0), &[Outgoing { to, identity, message }], at(0));
+    let messages = vec![Outgoing { to, identity, message }];
+    let turn = Turn { messages, ..turn(&execution, Then::Continue) };
     let stored = stored(&live, &execution);
-    assert!(matches!(live.turn_stored(&turn(&execution, Then::Continue), stored), FollowUp::Nothing));
+    let generation = stored.generation;
+    assert!(matches!(live.turn_stored(&turn, stored), FollowUp::Nothing));
+    live.keep_timers(&turn, generation, at(0));
     assert!(live.pop_ready(at(0)).is_none());
     assert!(matches!(live.fire_timer(at(5)), Some(FollowUp::Nothing)));
     assert_eq!(all_data(live.pop_ready(at(5)).expect("ready").1), ["timer"]);
+}
+
+#[test]
+fn timer_of_a_turn_that_was_loaded_with_it_fires_once() {
+    let (mut live, execution) = busy();
+    let generation = stored(&live, &execution).generation;
+    let timer = MessageRow { execution: Some(execution.number), visible_at: Some(at(0)), ..MessageRow::new("timer") };
+    live.remove(&execution.instance);
+    let loaded = AcquiredInstance { messages: vec![timer.clone()], ..acquired(execution.clone(), 2) };
+    assert!(matches!(live.acquired(loaded, at(0)), FollowUp::ReadHistory(..)));
+    let (to, identity) = (execution.instance.clone(), Some(execution.identity));
+    let turn = turn(&execution, Then::Continue);
+    let turn = Turn { after: EventId(2), messages: vec![Outgoing { to, identity, message: timer }], ..turn };
+    live.keep_timers(&turn, generation, at(0));
+    assert!(live.fire_timer(at(0)).is_none());
+    let inbox = live.remove(&execution.instance);
+    assert!(inbox.is_empty(), "a message is stored");
 }
 
 #[test]
