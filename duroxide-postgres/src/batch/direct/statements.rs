@@ -22,7 +22,8 @@ macro_rules! current {
     () => {
         "turn t JOIN live was ON was.id = t.id
          WHERE l.seq = was.seq AND l.stored = was.stored AND l.identity = t.identity AND l.owner = t.owner
-             AND l.execution = t.execution AND l.last_event = t.after AND NOT l.suspended"
+             AND l.execution = t.execution AND l.last_event = t.after AND NOT l.suspended
+             AND l.last_commit IS DISTINCT FROM t.commit"
     };
 }
 macro_rules! turns {

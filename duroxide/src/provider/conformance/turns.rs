@@ -17,6 +17,7 @@ list![
     a_turn_whose_activity_is_missing_writes_nothing,
     a_turn_with_another_attempt_writes_nothing,
     a_turn_that_is_sent_again_is_done_already,
+    a_turn_without_events_that_is_sent_again_is_done_already,
     a_bad_entry_does_not_harm_its_neighbours,
     an_empty_batch_is_answered,
     a_thousand_entries_are_one_batch,
@@ -94,6 +95,18 @@ async fn a_turn_with_another_attempt_writes_nothing(world: World) {
     let node = with_activity(&world, "i").await;
     let turn = Turn { outcomes: vec![(CallId(1), 2)], ..ending("i", 1, 2, Then::Continue) };
     assert_eq!(node.turn(turn).await, Err(CommitError::Conflict));
+}
+
+async fn a_turn_without_events_that_is_sent_again_is_done_already(world: World) {
+    let node = world.join().await;
+    let new = world.start_owned(&node, "i").await;
+    let begun = Turn { consumed: vec![new.start.id], ..ending("i", 1, 0, Then::Continue) };
+    node.turn(begun).await.expect("the first turn");
+    let (id, turn) = (CommitId::new(), Turn { events: Vec::new(), ..turn("i", 1, 1) });
+    for repeated in [false, true] {
+        let committed = node.commit_as(id, Write::Turn(Box::new(turn.clone()))).await.expect("it is done");
+        assert_eq!(committed, Committed { repeated, ..Committed::default() });
+    }
 }
 
 async fn a_turn_that_is_sent_again_is_done_already(world: World) {
