@@ -77,6 +77,13 @@ impl PostgresOptions {
     }
 
     /// States that `url` leads through a pooler in transaction mode, so that the start need not find it.
+    ///
+    /// ```
+    /// use duroxide_postgres::PostgresOptions;
+    ///
+    /// let options = PostgresOptions::new("postgres://app@pooler:6432/shop").pooled();
+    /// assert!(options.is_pooled);
+    /// ```
     #[must_use]
     pub fn pooled(mut self) -> Self {
         self.is_pooled = true;

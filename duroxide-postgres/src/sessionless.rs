@@ -1,8 +1,8 @@
 //! Connections without a session: a pooler in transaction mode gives each transaction another one.
 //!
-//! Each transaction begins with its settings, which end with it, and each statement outside of one becomes a transaction. So statements
-//! find the tables of the schema, have their limits and plans, and leave nothing to other clients of the pooler. All is sent
-//! in one round trip. The pooler prepares a statement again in a session that does not know it.
+//! Each transaction begins with its settings, which end with it, and each statement outside of one becomes a transaction.
+//! So statements find the tables of the schema, have their limits and plans, and leave nothing to other clients of the
+//! pooler. All is sent in one round trip. The pooler prepares a statement again in a session that does not know it.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use crate::connect::{Step, in_order};
 use crate::fault::Fault;
 
-/// Whatever the default of the role is.
+/// The default isolation of the role does not apply.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// A prepared statement with its values.
@@ -79,8 +79,7 @@ impl Sessionless {
         self.is_open.load(Ordering::Relaxed)
     }
 
-    /// Notes if a transaction is open after these statements. If its beginning has failed, the caller rolls back, as it
-    /// does on any connection.
+    /// Notes if a transaction is open after these statements. One whose beginning has failed is rolled back.
     pub(crate) fn note_end(&self, frame: Frame, steps: &[Step<'_>], is_done: bool) {
         let ends = steps.last().is_some_and(|last| is_end(last.sql));
         let is_open = match frame {
