@@ -202,3 +202,17 @@ pub fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream {
 pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::event(args.into(), item.into()).into()
 }
+
+/// The `Serialize` that `#[event]` derives.
+#[doc(hidden)]
+#[proc_macro_derive(EventSerialize, attributes(__private_path))]
+pub fn event_serialize(item: TokenStream) -> TokenStream {
+    expand::event_serialize(item.into()).into()
+}
+
+/// The `Deserialize` that `#[event]` derives.
+#[doc(hidden)]
+#[proc_macro_derive(EventDeserialize, attributes(__private_path))]
+pub fn event_deserialize(item: TokenStream) -> TokenStream {
+    expand::event_deserialize(item.into()).into()
+}

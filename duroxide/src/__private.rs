@@ -32,7 +32,12 @@ use crate::replay::direct_call::{self, Callee};
 
 /// The derives that `#[event]` adds. Its name is in the error of an event that also has them above `#[event]`.
 pub mod derived_unless_below_event {
-    pub use ::serde::{Deserialize, Serialize};
+    pub use ::duroxide_macros::{EventDeserialize as Deserialize, EventSerialize as Serialize};
+
+    /// The derives of an event with attributes of serde.
+    pub mod with_attributes {
+        pub use ::serde::{Deserialize, Serialize};
+    }
 }
 
 /// The types of a `Result`, including one behind an alias.

@@ -27,6 +27,35 @@ struct OwnDerives {
 #[derive(serde::Deserialize)]
 struct HalfDerived(#[serde(default)] u8);
 
+/// Each form of a variant, and types of all kinds, one of which contains the event itself.
+#[event]
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+enum Reading {
+    Unit,
+    Empty {},
+    One(f64),
+    Pair(u8, Option<String>),
+    Named {
+        #[cfg(any())]
+        absent: Missing,
+        /// A field with a keyword as its name.
+        r#type: String,
+        note: Option<String>,
+        earlier: Vec<Reading>,
+    },
+}
+
+#[event]
+#[derive(Debug, PartialEq)]
+struct r#Ref(std::collections::BTreeMap<String, (u8, bool)>);
+
+/// `Self` is the event.
+#[event]
+struct Linked {
+    next: Option<Box<Self>>,
+}
+
 fn name<E: Event>() -> &'static str {
     E::NAME
 }
@@ -37,5 +66,31 @@ fn main() {
     let json = |verdict| duroxide::Payload::encode(&verdict).expect("an enum of strings");
     assert_eq!(json(Verdict::Yes).as_bytes(), br#""yes""#);
     assert_eq!(json(Verdict::No { why: "x".into() }).as_bytes(), br#"{"no":{"why":"x"}}"#);
+    let named = Reading::Named { r#type: "a".into(), note: None, earlier: vec![Reading::Unit, Reading::One(0.5)] };
+    let readings = [
+        (Reading::Unit, r#""Unit""#),
+        (Reading::Empty {}, r#"{"Empty":{}}"#),
+        (Reading::One(0.5), r#"{"One":0.5}"#),
+        (Reading::Pair(1, None), r#"{"Pair":[1,null]}"#),
+        (named, r#"{"Named":{"type":"a","note":null,"earlier":["Unit",{"One":0.5}]}}"#),
+    ];
+    for (reading, json) in readings {
+        assert_eq!(serde_json::to_string(&reading).expect("written"), json);
+        assert_eq!(serde_json::from_str::<Reading>(json).expect("read"), reading);
+    }
+    let without_option = serde_json::from_str(r#"{"Named":{"type":"a","earlier":[],"other":1}}"#);
+    let expected = Reading::Named { r#type: "a".into(), note: None, earlier: Vec::new() };
+    assert_eq!(without_option.ok(), Some(expected), "as serde's own derive: a missing option, an unknown field");
+    for (json, error) in [
+        (r#"{"Named":{"type":"a"}}"#, "missing field `earlier`"),
+        (r#""Other""#, "unknown variant `Other`, expected one of `Unit`, `Empty`, `One`, `Pair`, `Named`"),
+        (r#"{"Pair":[1]}"#, "invalid length 1, expected tuple variant Reading::Pair with 2 elements"),
+    ] {
+        let found = serde_json::from_str::<Reading>(json).expect_err(json).to_string();
+        assert!(found.starts_with(error), "{found}");
+    }
+    assert_eq!(serde_json::to_string(&Ref([("a".into(), (1, true))].into())).expect("written"), r#"{"a":[1,true]}"#);
+    assert_eq!(name::<Ref>(), "Ref");
+    assert!(Linked { next: None }.next.is_none());
     let _ = (Tuple(1, String::new()).clone(), OwnDerives { inner: 1 }.inner, HalfDerived(1).0);
 }

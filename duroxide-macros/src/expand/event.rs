@@ -9,7 +9,7 @@ use syn::{Attribute, Ident, Item, ItemEnum, ItemStruct, Path, Token};
 use crate::args::Common;
 use crate::check::default_root;
 use crate::errors::Errors;
-use crate::expand::{place, private};
+use crate::expand::{event_serde, place, private};
 use crate::literal;
 use crate::model::first_doc_line;
 
@@ -56,7 +56,7 @@ fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, 
         name
     });
     let private = private(&args.root.unwrap_or_else(default_root));
-    let derives = serde_derives(&private, attrs);
+    let derives = serde_derives(&private, attrs, item);
     let cfgs: Vec<_> = attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect();
     let place = place(&private, ident.span(), &first_doc_line(attrs));
     quote! {
@@ -78,16 +78,20 @@ fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, 
 
 /// Returns the missing derives of serde. A derive above `#[event]` has expanded before, and is not seen here: then the
 /// compiler reports the second implementation at `#[event]`, and names the module of this derive.
-fn serde_derives(private: &TokenStream, attrs: &[Attribute]) -> Option<TokenStream> {
+fn serde_derives(private: &TokenStream, attrs: &[Attribute], item: &TokenStream) -> Option<TokenStream> {
     let there: Vec<String> = attrs.iter().filter(|attr| attr.path().is_ident("derive")).flat_map(derived).collect();
     let missing = ["Serialize", "Deserialize"].into_iter().filter(|name| !there.iter().any(|there| there == name));
     let missing: Vec<_> = missing.map(|name| format_ident!("{name}")).collect();
     if missing.is_empty() {
         return None;
     }
+    if syn::parse2(item.clone()).is_ok_and(|item| event_serde::suits(&item)) {
+        let path = event_serde::path_attribute(private);
+        return Some(quote!(#[derive(#(#private::derived_unless_below_event::#missing),*)] #path));
+    }
     let serde = quote!(#private::serde).to_string();
     let location = (!attrs.iter().any(names_serde_crate)).then(|| quote!(#[serde(crate = #serde)]));
-    Some(quote!(#[derive(#(#private::derived_unless_below_event::#missing),*)] #location))
+    Some(quote!(#[derive(#(#private::derived_unless_below_event::with_attributes::#missing),*)] #location))
 }
 
 /// Returns the names in `#[derive(..)]`, without their paths.

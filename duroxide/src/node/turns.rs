@@ -104,8 +104,8 @@ impl Node {
         let metrics = self.metrics.orchestration(&started.name, &version);
         let measure = TurnMeasure::Made(MadeTurn::new(metrics, execution.began(), duration, lateness, &output));
         let (mut turn, eager) = effect::turn(&info, output, &mut self.claims());
-        let live = self.live.current(&id.instance, generation);
-        let start_stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
+        let created = self.live.current(&id.instance, generation).and_then(LiveInstance::begin_commit);
+        let start_stored = created.map(|PendingStart { new, stored }| {
             turn.consumed.retain(|message| *message != new.start.id);
             turn.creates = Some(new);
             stored
@@ -127,7 +127,10 @@ impl Node {
         suspension.build = Some(self.shared.info.build.clone());
         let suspension = suspension.shortened();
         log::suspended(&execution.instance, "instance suspended, or left to nodes of another build", &suspension);
-        let live = self.live.current(&execution.instance, generation);
+        let live = self.live.current(&execution.instance, generation).map(|live| {
+            live.begin_commit();
+            &*live
+        });
         let name = live.map_or(telemetry::OTHER, |live| &live.name);
         let labels = [("name", name), ("code", suspension.code.as_str())];
         let suspensions = telemetry::counter(names::ORCHESTRATION_SUSPENSIONS, &labels);

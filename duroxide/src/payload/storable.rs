@@ -2,8 +2,8 @@
 
 use std::any::type_name;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserializer, Serialize, Serializer};
 
 use super::encoded::{Encoded, Value};
 use super::inputs::InputReader;
@@ -43,6 +43,14 @@ pub trait Storable: Sized + 'static {
     /// Returns the value for a writer that is not generic.
     #[doc(hidden)]
     fn __value(&self) -> &dyn Value;
+
+    /// Writes the value, with a serializer of any format.
+    #[doc(hidden)]
+    fn __serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error>;
+
+    /// Reads a value, with a deserializer of any format.
+    #[doc(hidden)]
+    fn __deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -57,6 +65,14 @@ impl<T: Serialize + DeserializeOwned + 'static> Storable for T {
 
     fn __value(&self) -> &dyn Value {
         self
+    }
+
+    fn __serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.serialize(to)
+    }
+
+    fn __deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::deserialize(from)
     }
 }
 

@@ -56,8 +56,17 @@ pub(super) enum LiveState {
     Cold,
     /// The history is being read.
     Loading,
-    /// A turn runs, or its commit is on the way.
+    /// A turn runs.
     Busy,
+    /// The commit of a turn is on the way.
+    Committing,
+}
+
+impl LiveState {
+    /// Returns true while a turn runs or its commit is on the way.
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self, Self::Busy | Self::Committing)
+    }
 }
 
 impl LiveInstance {
@@ -84,9 +93,10 @@ impl LiveInstance {
     /// the beginning again.
     pub(super) fn is_other_than(&self, acquired: &AcquiredInstance) -> bool {
         let stored = (acquired.execution.number, acquired.last_event);
-        let is_outdated = match self.state {
-            LiveState::Busy => self.claim != acquired.claim,
-            _ => (self.execution.number, self.committed) < stored,
+        let is_outdated = if self.state.is_in_flight() {
+            self.claim != acquired.claim
+        } else {
+            (self.execution.number, self.committed) < stored
         };
         self.execution.identity != acquired.execution.identity || is_outdated
     }
@@ -218,7 +228,7 @@ impl LiveInstance {
     pub(in crate::node) fn begin_turn(&mut self) -> Option<Box<Execution>> {
         match std::mem::replace(&mut self.state, LiveState::Busy) {
             LiveState::Idle(execution) => Some(execution),
-            LiveState::Cold | LiveState::Loading | LiveState::Busy => None,
+            LiveState::Cold | LiveState::Loading | LiveState::Busy | LiveState::Committing => None,
         }
     }
 
@@ -227,8 +237,9 @@ impl LiveInstance {
         self.eager_start.is_some()
     }
 
-    /// Takes the instance that the turn creates.
-    pub(in crate::node) fn take_eager_start(&mut self) -> Option<PendingStart> {
+    /// Begins the commit of a turn. Returns the instance that the turn creates.
+    pub(in crate::node) fn begin_commit(&mut self) -> Option<PendingStart> {
+        self.state = LiveState::Committing;
         self.eager_start.take()
     }
 
@@ -286,7 +297,7 @@ impl LiveInstance {
         match self.state {
             LiveState::Idle(_) => !self.inbox.is_empty(),
             LiveState::Cold => self.inbox.start().is_some() || self.delayed_start_to_end().is_some(),
-            LiveState::Loading | LiveState::Busy => false,
+            LiveState::Loading | LiveState::Busy | LiveState::Committing => false,
         }
     }
 

@@ -56,14 +56,14 @@ impl LiveInstances {
 
     /// Returns the execution of a live copy whose turn, or its commit, is in flight, and its last committed event.
     pub(super) fn in_flight(&self, instance: &InstanceId) -> Option<(&ExecutionId, EventId)> {
-        let busy = self.by_id.get(instance).filter(|live| matches!(live.state, LiveState::Busy));
-        busy.map(|live| (&live.execution, live.committed))
+        let in_flight = self.by_id.get(instance).filter(|live| live.state.is_in_flight());
+        in_flight.map(|live| (&live.execution, live.committed))
     }
 
     /// Returns the execution of a live copy whose history is being read or replayed, or whose turn or its commit is in
     /// flight.
     pub(super) fn under_way(&self, instance: &InstanceId) -> Option<&ExecutionId> {
-        let is_under_way = |live: &&LiveInstance| matches!(live.state, LiveState::Busy | LiveState::Loading);
+        let is_under_way = |live: &&LiveInstance| live.state.is_in_flight() || matches!(live.state, LiveState::Loading);
         self.by_id.get(instance).filter(is_under_way).map(|live| &live.execution)
     }
 
@@ -194,7 +194,7 @@ impl LiveInstances {
     /// Drops a live copy that differs from the stored instance, and loads the instance. A turn in flight ends first.
     fn reload(&mut self, instance: &InstanceId) -> FollowUp {
         let Some(live) = self.by_id.get_mut(instance) else { return FollowUp::Nothing };
-        if matches!(live.state, LiveState::Busy) {
+        if live.state.is_in_flight() {
             live.is_stale = true;
             return FollowUp::Nothing;
         }
@@ -374,14 +374,18 @@ impl LiveInstances {
         FollowUp::StoreOutcomes(outcomes)
     }
 
-    /// Drops the live copy of an instance that was ended or removed from outside.
+    /// Drops the live copy of an instance that was ended, replaced or removed from outside, and loads the instance that has
+    /// the id now. A turn that runs is dropped too, since it may never end; a commit on the way is answered first, since a
+    /// node has one turn of an instance on the way at a time.
     pub(super) fn ended(&mut self, instance: InstanceId) -> FollowUp {
-        if !self.contains(&instance) {
-            return FollowUp::Nothing;
+        match self.by_id.get(&instance).map(|live| &live.state) {
+            None => FollowUp::Nothing,
+            Some(LiveState::Committing) => self.reload(&instance),
+            Some(_) => {
+                let deliveries = self.remove(&instance);
+                FollowUp::Load(instance, deliveries)
+            }
         }
-        let deliveries = self.remove(&instance);
-        // Another instance may have taken the id in the meantime.
-        FollowUp::Load(instance, deliveries)
     }
 
     /// Drops the live copy of an instance, if there is one. Returns the outcomes for its next turn, which are not stored.

@@ -248,6 +248,21 @@ fn ended_instance_is_dropped() {
 }
 
 #[test]
+fn instance_that_was_ended_from_outside_is_loaded_after_its_commit() {
+    let (mut live, execution) = busy();
+    let stored = stored(&live, &execution);
+    live.current(&execution.instance, stored.generation).expect("live").begin_commit();
+    assert!(matches!(live.ended(execution.instance.clone()), FollowUp::Nothing), "one turn is on the way at a time");
+    let follow_up = live.turn_stored(&turn(&execution, Then::Continue), stored);
+    assert!(matches!(follow_up, FollowUp::Load(instance, _) if instance == execution.instance));
+    assert!(!live.contains(&execution.instance));
+    // A turn that runs may never end.
+    let (mut live, execution) = busy();
+    assert!(matches!(live.ended(execution.instance.clone()), FollowUp::Load(..)));
+    assert!(!live.contains(&execution.instance));
+}
+
+#[test]
 fn longest_idle_instance_is_the_first_in_excess() {
     let mut live = LiveInstances::default();
     let executions = ["a", "b", "c"].map(|name| {
