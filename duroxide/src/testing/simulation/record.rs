@@ -9,7 +9,7 @@ use super::Answered;
 use super::world::Process;
 use crate::activity::Ended;
 use crate::clock::Timestamp;
-use crate::history::{Decision, Input};
+use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::id::{ActivityId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId};
 use crate::payload::Payload;
 use crate::provider::*;
@@ -69,6 +69,8 @@ pub(super) struct Seen {
     pub(super) ended: Option<u64>,
     /// True if it ended with an unread request to cancel or terminate it.
     pub(super) unread_close: bool,
+    /// True if such a request is in an execution that was pruned.
+    pub(super) pruned_close: bool,
 }
 
 /// A message of a client.
@@ -424,6 +426,7 @@ impl Record {
             is_copy: false,
             ended: None,
             unread_close: false,
+            pruned_close: false,
         };
         self.instances.insert(new.instance.clone(), seen);
         self.histories.retain(|id, _| id.instance != new.instance);
@@ -458,10 +461,11 @@ impl Record {
     pub(super) fn pruned(&mut self, left: &BTreeSet<ExecutionId>) {
         let gone: Vec<_> = self.histories.keys().filter(|id| !left.contains(id)).cloned().collect();
         for id in gone {
-            self.histories.remove(&id);
+            let events = self.histories.remove(&id).unwrap_or_default();
             self.pruned.insert(id.clone());
-            let Some(seen) = self.instances.get(&id.instance) else { continue };
+            let Some(seen) = self.instances.get_mut(&id.instance) else { continue };
             if id.number < seen.execution {
+                seen.pruned_close |= events.into_iter().flat_map(HistoryEvent::try_from).any(|e| requests_end(&e));
                 continue;
             }
             if !seen.status.is_finished() {
@@ -544,4 +548,13 @@ fn event_name(message: &MessageRow) -> Option<String> {
 fn is_close(message: &MessageRow) -> bool {
     let input = serde_json::from_str::<Input>(&message.data);
     matches!(input, Ok(Input::CancelRequested { .. } | Input::TerminateRequested { .. }))
+}
+
+/// Returns true if an event requests its instance to cancel or terminate.
+pub(super) fn requests_end(event: &HistoryEvent) -> bool {
+    match &event.kind {
+        EventKind::Input(Input::Started(started)) => started.request.is_some(),
+        EventKind::Input(input) => matches!(input, Input::CancelRequested { .. } | Input::TerminateRequested { .. }),
+        EventKind::Decision(_) => false,
+    }
 }

@@ -6,7 +6,7 @@ use crate::history::{ChildScheduled, Decision, EventKind, Failure, HistoryEvent,
 use crate::id::{ExecutionId, InstanceId};
 use crate::policy::ClosePolicy;
 use crate::provider::InstanceStatus;
-use crate::testing::simulation::record::Record;
+use crate::testing::simulation::record::{Record, requests_end};
 
 pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
     for (id, parent) in &stored.executions {
@@ -69,7 +69,7 @@ fn check_child(
             let abandoned = seen.abandoned.get(id).copied().filter(|_| end.is_none());
             let closed = abandoned.or_else(|| seen.turn_of(id, closed.id));
             // A call that was dropped before its child was created has no child.
-            let orphan = is_ours && is_orphan(seen, closed, &instance);
+            let orphan = is_ours && is_orphan(stored, seen, closed, &instance);
             orphan.then(|| "its parent has ended, and it was not closed".to_owned())
         }
     }
@@ -99,20 +99,10 @@ fn agree(recorded: &Input, end: &HistoryEvent) -> bool {
 
 /// Returns true if a child received no request to close, was not terminated, and had not finished before its parent
 /// closed it in the turn `closed`.
-fn is_orphan(record: &Record, closed: Option<u64>, child: &InstanceId) -> bool {
-    // Its stored executions may have been pruned since.
-    let executions = record.histories.iter().filter(|(id, _)| id.instance == *child);
-    let mut events = executions.flat_map(|(_, events)| events.iter().cloned().filter_map(|e| e.try_into().ok()));
-    let requested = events.any(|event| is_close(&event));
+fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &InstanceId) -> bool {
+    let executions = stored.executions.iter().filter(|(id, _)| id.instance == *child);
+    let requested = executions.flat_map(|(_, ended)| &ended.events).any(requests_end);
     let Some(seen) = record.instances.get(child) else { return false };
     let terminated = seen.status == InstanceStatus::Terminated;
-    !(requested || terminated || seen.unread_close || seen.ended < closed)
-}
-
-fn is_close(event: &HistoryEvent) -> bool {
-    match &event.kind {
-        EventKind::Input(Input::Started(started)) => started.request.is_some(),
-        EventKind::Input(input) => matches!(input, Input::CancelRequested { .. } | Input::TerminateRequested { .. }),
-        EventKind::Decision(_) => false,
-    }
+    !(requested || terminated || seen.unread_close || seen.pruned_close || seen.ended < closed)
 }
