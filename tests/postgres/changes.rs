@@ -1,5 +1,7 @@
 //! Changes of tables, as triggers of a test tell of them.
 
+use std::time::Duration;
+
 use support::schema::Schema;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
@@ -47,6 +49,15 @@ impl Changes {
     pub(crate) async fn until(&mut self, query: &str) {
         while !self.server.query_one(query, &[]).await.expect("query").get::<_, bool>(0) {
             self.wait_for(1).await;
+        }
+    }
+
+    /// Waits as [`until`](Self::until) does. If it takes longer than `limit`, the test fails and shows the nodes.
+    pub(crate) async fn until_within(&mut self, limit: Duration, query: &str) {
+        if tokio::time::timeout(limit, self.until(query)).await.is_err() {
+            let nodes = "SELECT coalesce(json_agg(n), '[]')::text FROM nodes n";
+            let nodes: String = self.server.query_one(nodes, &[]).await.expect("query").get(0);
+            panic!("{query}: {nodes}");
         }
     }
 }

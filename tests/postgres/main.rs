@@ -13,6 +13,7 @@ mod faults;
 mod groups;
 mod looks;
 mod networks;
+mod node_process;
 mod page;
 mod pairs;
 mod panics;

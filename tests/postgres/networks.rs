@@ -1,13 +1,14 @@
 //! Nodes in networks of their own, which are cut off.
 
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::postgres::Cluster;
 use support::schema::Schema;
 
 use crate::changes::Changes;
+use crate::node_process::{NodeProcess, PROGRAM, create_effects, order};
 
 /// The lease of a node that is cut off. The cut leaves its session on the server, so the lease decides.
 const LEASE: Duration = Duration::from_secs(3);
@@ -68,38 +69,6 @@ fn ip(words: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// A process with a node, killed on drop.
-struct Process(Child);
-
-impl Process {
-    fn start(mut command: Command, cluster: &Cluster, schema: &Schema, host: &str) -> Self {
-        let url = format!("postgres://postgres@{host}:{}/postgres", cluster.port());
-        let variables = [
-            ("CHAOS_SCHEMA", schema.name().to_owned()),
-            ("CHAOS_URL", url.clone()),
-            ("CHAOS_EFFECTS_URL", url),
-            ("CHAOS_LEASE", LEASE.as_millis().to_string()),
-        ];
-        command.envs(variables).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().expect("it starts"))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-async fn until(changes: &mut Changes, query: &str) {
-    if tokio::time::timeout(ENOUGH, changes.until(query)).await.is_err() {
-        let nodes = "SELECT coalesce(json_agg(n), '[]')::text FROM nodes n";
-        let nodes: String = changes.server.query_one(nodes, &[]).await.expect("query").get(0);
-        panic!("{query}: {nodes}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_in_a_network_that_is_cut_off_is_taken_over() {
     if support::postgres::server().is_none() {
@@ -119,27 +88,22 @@ async fn node_in_a_network_that_is_cut_off_is_taken_over() {
     let client = duroxide::Client::new(schema.connect());
     let followed = ["INSERT OR UPDATE OR DELETE ON nodes", "INSERT OR UPDATE ON live"];
     let mut changes = Changes::follow(&cluster.url(), &schema, &followed).await;
-    let effects =
-        "CREATE TABLE public.effects (key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1);
-        CREATE TABLE public.payments (key text NOT NULL, step text NOT NULL)";
-    changes.server.batch_execute(effects).await.expect("create");
-    let program = env!("CARGO_BIN_EXE_chaos");
+    create_effects(&changes.server).await;
+    let on = |host: &str| format!("postgres://postgres@{host}:{}/postgres", cluster.port());
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", &network.name, program]);
-    let cut_off = Process::start(command, &cluster, &schema, &network.address);
-    until(&mut changes, "SELECT count(*) = 1 FROM nodes WHERE NOT dead").await;
-    // It sleeps for seconds after its first activities.
-    let order = serde_json::json!({ "number": 4, "parcels": 1, "steps": [] });
-    let handle = client.start("chaos_order", "order-4", &order).await.expect("start");
-    until(&mut changes, "SELECT count(*) > 0 FROM live WHERE last_event > 4 AND owner IS NOT NULL").await;
+    command.args(["netns", "exec", &network.name, PROGRAM]);
+    let cut_off = NodeProcess::start(command, &on(&network.address), &schema, LEASE);
+    changes.until_within(ENOUGH, "SELECT count(*) = 1 FROM nodes WHERE NOT dead").await;
+    let handle = client.start("chaos_order", "order-4", &order()).await.expect("start");
+    changes.until_within(ENOUGH, "SELECT count(*) > 0 FROM live WHERE last_event > 4 AND owner IS NOT NULL").await;
     network.cut();
-    let survivor = Process::start(Command::new(program), &cluster, &schema, "127.0.0.1");
+    let survivor = NodeProcess::start(Command::new(PROGRAM), &on("127.0.0.1"), &schema, LEASE);
     let result = tokio::time::timeout(ENOUGH, handle.result()).await.expect("in time");
     assert_eq!(result.expect("completed").as_array().map(Vec::len), Some(4));
     let payments = "SELECT count(*) = 1 FROM public.payments";
     assert!(changes.server.query_one(payments, &[]).await.expect("query").get::<_, bool>(0), "it is paid once");
     network.restore();
     // The node that was cut off is refused, and joins again.
-    until(&mut changes, "SELECT count(*) = 2 FROM nodes WHERE NOT dead").await;
+    changes.until_within(ENOUGH, "SELECT count(*) = 2 FROM nodes WHERE NOT dead").await;
     drop((cut_off, survivor));
 }

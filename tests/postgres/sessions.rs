@@ -1,6 +1,6 @@
 //! The locks of sessions, by which the death of a process is seen before the lease of its node is over.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use duroxide::id::NodeId;
@@ -10,6 +10,7 @@ use support::schema::Schema;
 use tokio_postgres::Client;
 
 use crate::changes::Changes;
+use crate::node_process::{NodeProcess, PROGRAM, create_effects, order};
 
 /// A lease that no test waits for.
 const LONG: Duration = Duration::from_secs(3600);
@@ -18,39 +19,6 @@ const SOON: Duration = Duration::from_secs(60);
 /// True if both nodes show the locks of their sessions.
 const BOTH_LOCKED: &str = "SELECT count(session_on) = 2 FROM nodes";
 
-/// Waits until a query returns true after a change.
-async fn until(changes: &mut Changes, query: &str) {
-    if tokio::time::timeout(SOON, changes.until(query)).await.is_err() {
-        let nodes = "SELECT coalesce(json_agg(n), '[]')::text FROM nodes n";
-        let nodes: String = changes.server.query_one(nodes, &[]).await.expect("query").get(0);
-        panic!("{query}: {nodes}");
-    }
-}
-
-/// A process with a node, killed on drop.
-struct Process(Child);
-
-impl Process {
-    fn start(cluster: &Cluster, schema: &Schema) -> Self {
-        let variables = [
-            ("CHAOS_SCHEMA", schema.name().to_owned()),
-            ("CHAOS_URL", cluster.url()),
-            ("CHAOS_EFFECTS_URL", cluster.url()),
-            ("CHAOS_LEASE", LONG.as_millis().to_string()),
-        ];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
-        command.envs(variables).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().expect("it starts"))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_process_is_taken_over_long_before_its_lease_ends() {
     let Some(cluster) = Cluster::start(&[]) else { return };
@@ -58,24 +26,20 @@ async fn killed_process_is_taken_over_long_before_its_lease_ends() {
     let client = duroxide::Client::new(schema.connect());
     let followed = ["INSERT OR UPDATE ON nodes", "INSERT OR UPDATE ON live"];
     let mut changes = Changes::follow(&cluster.url(), &schema, &followed).await;
-    let effects =
-        "CREATE TABLE public.effects (key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1);
-        CREATE TABLE public.payments (key text NOT NULL, step text NOT NULL)";
-    changes.server.batch_execute(effects).await.expect("create");
-    let mut processes = [Process::start(&cluster, &schema), Process::start(&cluster, &schema)];
-    until(&mut changes, BOTH_LOCKED).await;
-    // It sleeps for seconds after its first activities.
-    let order = serde_json::json!({ "number": 4, "parcels": 1, "steps": [] });
-    let handle = client.start("chaos_order", "order-4", &order).await.expect("start");
+    create_effects(&changes.server).await;
+    let process = || NodeProcess::start(Command::new(PROGRAM), &cluster.url(), &schema, LONG);
+    let mut processes = [process(), process()];
+    changes.until_within(SOON, BOTH_LOCKED).await;
+    let handle = client.start("chaos_order", "order-4", &order()).await.expect("start");
     let is_owned = "FROM live l JOIN nodes n ON n.epoch = l.owner WHERE l.last_event > 4";
-    until(&mut changes, &format!("SELECT count(*) > 0 {is_owned}")).await;
+    changes.until_within(SOON, &format!("SELECT count(*) > 0 {is_owned}")).await;
     let owner = changes.server.query_one(&format!("SELECT n.name {is_owned}"), &[]).await.expect("query");
     let name: String = owner.get(0);
-    let process = processes.iter_mut().find(|process| name.ends_with(&format!(" {}", process.0.id())));
+    let process = processes.iter_mut().find(|process| name.ends_with(&format!(" {}", process.id())));
     let process = process.unwrap_or_else(|| panic!("{name} is one of them"));
-    process.0.kill().expect("kill");
+    process.kill();
     let killed = Instant::now();
-    until(&mut changes, "SELECT bool_or(crashed) FROM nodes").await;
+    changes.until_within(SOON, "SELECT bool_or(crashed) FROM nodes").await;
     println!("taken over after {:.1} s", killed.elapsed().as_secs_f64());
     let steps = handle.result().await.expect("completed");
     assert_eq!(steps.as_array().map(Vec::len), Some(4));
@@ -104,9 +68,9 @@ async fn node_that_joins_after_a_renewal_is_taken_over() {
     observer.renew(&watching, &NodeReport::default()).await.expect("renew");
     let dies = schema.connect();
     dies.join(&info()).await.expect("join");
-    until(&mut changes, BOTH_LOCKED).await;
+    changes.until_within(SOON, BOTH_LOCKED).await;
     drop(dies);
-    until(&mut changes, "SELECT bool_or(crashed) FROM nodes").await;
+    changes.until_within(SOON, "SELECT bool_or(crashed) FROM nodes").await;
 }
 
 /// Waits until the provider that runs has looked at the sessions of others twice since now.
@@ -139,7 +103,7 @@ async fn node_without_a_dead_session_keeps_its_lease() {
     let living = schema.connect();
     let lease = living.join(&info()).await.expect("join");
     observer.join(&info()).await.expect("join");
-    until(&mut changes, BOTH_LOCKED).await;
+    changes.until_within(SOON, BOTH_LOCKED).await;
     // The connection that listens is lost: its process locks again, by itself.
     for _ in 0..3 {
         let listening =
@@ -154,7 +118,7 @@ async fn node_without_a_dead_session_keeps_its_lease() {
             "SELECT ({BOTH_LOCKED}) AND count(*) = 2 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
              WHERE l.locktype = 'advisory' AND a.application_name = 'duroxide listening' AND a.pid <> ALL ('{last}'::integer[])"
         );
-        until(&mut changes, &locked).await;
+        changes.until_within(SOON, &locked).await;
     }
     // Nothing is concluded from a lock that is held, from the end of a session that was withdrawn, and from one on another
     // server, from before a restart or the promotion of a standby.
@@ -176,5 +140,5 @@ async fn node_without_a_dead_session_keeps_its_lease() {
     assert!(both.get::<_, bool>(0));
     // A session on this server that has died.
     update(&changes.server, &format!("session_on = {here}")).await;
-    until(&mut changes, "SELECT count(*) = 1 FROM nodes WHERE NOT dead").await;
+    changes.until_within(SOON, "SELECT count(*) = 1 FROM nodes WHERE NOT dead").await;
 }
