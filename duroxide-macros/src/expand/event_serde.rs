@@ -183,7 +183,7 @@ impl Event {
         field: impl Fn(&Ident, &Ident) -> (TokenStream, TokenStream),
     ) -> Vec<TokenStream> {
         let mut index = 0;
-        let mut arm = |(variant, fields): (Option<&Ident>, &Fields)| {
+        let arm = |(variant, fields): (Option<&Ident>, &Fields)| {
             let (mut patterns, mut values) = (Vec::new(), Vec::new());
             for (member, named) in fields.iter().enumerate() {
                 let member = named.ident.clone().map_or_else(|| Member::Unnamed(Index::from(member)), Member::Named);
@@ -195,7 +195,7 @@ impl Event {
             let variant = variant.map(|variant| quote!(::#variant));
             quote!(#from #variant { #(#patterns),* } => #to #variant { #(#values),* })
         };
-        shapes(&self.item.data).into_iter().map(|shape| arm(shape)).collect()
+        shapes(&self.item.data).into_iter().map(arm).collect()
     }
 }
 
