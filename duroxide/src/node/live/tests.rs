@@ -248,7 +248,7 @@ fn ended_instance_is_dropped() {
 }
 
 #[test]
-fn instance_that_was_ended_from_outside_is_loaded_after_its_commit() {
+fn commit_of_an_ended_instance_is_answered_first() {
     let (mut live, execution) = busy();
     let stored = stored(&live, &execution);
     live.current(&execution.instance, stored.generation).expect("live").begin_commit();
