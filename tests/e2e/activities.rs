@@ -12,6 +12,8 @@ use duroxide::prelude::*;
 use duroxide::{OutcomeError, Timeout};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use crate::runtime::Gate;
+
 #[activity]
 pub(crate) async fn double(n: u64) -> duroxide::Result<u64> {
     Ok(n * 2)
@@ -145,7 +147,8 @@ async fn only_an_explicit_maximum_cuts_the_first_pause() {
 }
 
 #[activity]
-async fn never_returns() -> duroxide::Result<()> {
+async fn never_returns(State(gate): State<Gate>) -> duroxide::Result<()> {
+    gate.arrive();
     std::future::pending().await
 }
 
@@ -159,18 +162,15 @@ async fn times_out(ctx: OrchestrationContext) -> duroxide::Result<(bool, bool)> 
 
 #[tokio::test]
 async fn timeouts_end_an_activity() {
-    let test = crate::started().await;
+    let gate = Gate::default();
+    let test = crate::builder().state(gate.clone()).start().await.unwrap();
     let handle = times_out::start(&test.client(), "late").await.unwrap();
-    let waiting = tokio::spawn({
-        let handle = handle.clone();
-        async move { handle.result().await.unwrap() }
-    });
-    // The virtual clock does not advance while an activity runs, so the test advances it until both limits have passed.
-    while !waiting.is_finished() {
+    // The virtual clock does not advance while an activity runs, so the test advances it past both limits.
+    for call in 1..=2 {
+        gate.until_arrived(call).await;
         test.advance(Duration::from_secs(10));
-        tokio::task::yield_now().await;
     }
-    assert_eq!(waiting.await.unwrap(), (true, true));
+    assert_eq!(handle.result().await.unwrap(), (true, true));
 }
 
 /// Receives a byte over a socket.
@@ -321,6 +321,7 @@ async fn crashed_nodes_leave_each_step_in_history_once() {
     chain::start(&test.client(), "survivor", 500).await.unwrap();
     for _ in 0..5 {
         let crashed = test.crash();
+        // Lets the tasks of the crashed node take one more step.
         tokio::task::yield_now().await;
         test = crashed.start().await.unwrap();
     }
@@ -330,7 +331,8 @@ async fn crashed_nodes_leave_each_step_in_history_once() {
 }
 
 #[activity(timeout = "5s", retry(max_attempts = 3, initial_interval = "1s"))]
-async fn hangs_twice(ctx: ActivityContext) -> duroxide::Result<u32> {
+async fn hangs_twice(ctx: ActivityContext, State(gate): State<Gate>) -> duroxide::Result<u32> {
+    gate.arrive();
     if ctx.attempt() < 3 { std::future::pending().await } else { Ok(ctx.attempt()) }
 }
 
@@ -341,24 +343,23 @@ async fn calls_hanging_twice(ctx: OrchestrationContext) -> duroxide::Result<u32>
 
 #[tokio::test]
 async fn timed_out_attempt_is_retried() {
-    let test = crate::started().await;
+    let gate = Gate::default();
+    let test = crate::builder().state(gate.clone()).start().await.unwrap();
     let handle = calls_hanging_twice::start(&test.client(), "calls_hanging_twice").await.unwrap();
-    let result = tokio::spawn(async move { handle.result().await });
-    while !result.is_finished() {
-        test.advance(Duration::from_secs(1));
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(result.await.unwrap().unwrap(), 3);
+    let time_out_twice = async {
+        for attempt in 1..=2 {
+            gate.until_arrived(attempt).await;
+            test.advance(Duration::from_secs(5));
+        }
+    };
+    assert_eq!(join!(handle.result(), time_out_twice).0.unwrap(), 3);
 }
-
-/// The number of attempts of [`unavailable`] that do not return.
-static HANGING: AtomicU32 = AtomicU32::new(0);
 
 /// Fails with a status of HTTP; from the given attempt on it does not return.
 #[activity]
-async fn unavailable(ctx: ActivityContext, hangs_from: u32) -> Result<(), u16> {
+async fn unavailable(ctx: ActivityContext, State(gate): State<Gate>, hangs_from: u32) -> Result<(), u16> {
     if ctx.attempt() >= hangs_from {
-        HANGING.fetch_add(1, Ordering::Relaxed);
+        gate.arrive();
         std::future::pending::<()>().await;
     }
     Err(503)
@@ -372,16 +373,15 @@ async fn calls_unavailable(ctx: OrchestrationContext, hangs_from: u32) -> Result
 
 /// Checks the time-out of an activity that has failed in each attempt.
 async fn check_time_out(hangs_from: u32, attempts: u32) {
-    let test = crate::started().await;
+    let gate = Gate::default();
+    let test = crate::builder().state(gate.clone()).start().await.unwrap();
     let handle = calls_unavailable::start(&test.client(), "unavailable", hangs_from).await.unwrap();
     let waiting = tokio::spawn({
         let handle = handle.clone();
         async move { handle.result().await.unwrap_err() }
     });
     if hangs_from < u32::MAX {
-        while HANGING.load(Ordering::Relaxed) == 0 {
-            tokio::task::yield_now().await;
-        }
+        gate.until_arrived(1).await;
         test.advance(Duration::from_secs(30));
     }
     let error = waiting.await.unwrap();

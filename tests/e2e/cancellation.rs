@@ -7,6 +7,9 @@ use duroxide::OutcomeError;
 use duroxide::clock::Clock;
 use duroxide::prelude::*;
 use duroxide::testing::TestRuntime;
+use support::until_execution;
+
+use crate::runtime::{Gate, waits_at_gate};
 
 #[orchestration]
 async fn waits(ctx: OrchestrationContext) -> duroxide::Result<()> {
@@ -78,45 +81,26 @@ async fn terminate_ends_running_suspended_and_unclaimed_instances() {
     assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
 }
 
-struct CountOnDrop(Arc<AtomicU32>);
-
-impl Drop for CountOnDrop {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-#[activity]
-async fn hangs(State(count): State<Arc<AtomicU32>>) -> duroxide::Result<()> {
-    count.fetch_add(1, Ordering::SeqCst);
-    let _count = CountOnDrop(count);
-    std::future::pending().await
-}
-
 #[event]
 struct Stop;
 
 #[orchestration]
 async fn drops_call_on_stop(ctx: OrchestrationContext) -> duroxide::Result<bool> {
     select! {
-        _ = hangs::call(&ctx) => Ok(false),
+        _ = waits_at_gate::call(&ctx) => Ok(false),
         Stop = ctx.event::<Stop>() => Ok(true),
     }
 }
 
 #[tokio::test]
 async fn dropped_call_drops_the_future_of_its_activity() {
-    let count = Arc::new(AtomicU32::new(0));
-    let test = crate::builder().state(count.clone()).start().await.unwrap();
+    let gate = Gate::default();
+    let test = crate::builder().state(gate.clone()).start().await.unwrap();
     let handle = drops_call_on_stop::start(&test.client(), "drops its call").await.unwrap();
-    while count.load(Ordering::SeqCst) < 1 {
-        tokio::task::yield_now().await;
-    }
+    gate.until_arrived(1).await;
     handle.raise(Stop).await.unwrap();
     assert!(handle.result().await.unwrap());
-    while count.load(Ordering::SeqCst) < 2 {
-        tokio::task::yield_now().await;
-    }
+    gate.until_left(1).await;
 }
 
 #[orchestration]
@@ -139,9 +123,7 @@ fn elsewhere(test: &TestRuntime) -> Client {
 
 /// Waits until an instance has continued as new.
 async fn continued<O>(handle: &Handle<O>) {
-    while handle.status().await.unwrap().execution.number < 3 {
-        tokio::task::yield_now().await;
-    }
+    until_execution(handle, 3).await;
 }
 
 #[tokio::test]

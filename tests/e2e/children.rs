@@ -3,6 +3,7 @@
 use duroxide::prelude::*;
 use duroxide::provider::InstanceStatus;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use support::until_started;
 
 #[orchestration]
 async fn leaf(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
@@ -157,9 +158,7 @@ async fn child_answers_its_parent_on_every_end() {
         let parent = returns_child_outcome::start(&client, how, how.to_owned()).await.unwrap();
         if how == "cannot read its input" {
             let child = client.handle(format!("child that {how}"));
-            while child.status().await.is_err() {
-                tokio::task::yield_now().await;
-            }
+            until_started(&child).await;
             child.wait_for(|status| status.suspension.is_some()).await.unwrap();
             child.terminate("operator").await.unwrap();
             child.delete().await.unwrap();
@@ -238,9 +237,7 @@ async fn close_policies_apply_on_every_end_of_a_parent() {
         let children: Vec<_> =
             policies.map(|policy| (leaf::handle(&client, format!("{how}: {policy}")), policy)).collect();
         for (child, _) in &children {
-            while child.status().await.is_err() {
-                tokio::task::yield_now().await;
-            }
+            until_started(child).await;
         }
         match how {
             "awaits its cancellation" | "is cancelled" => parent.cancel("").await.unwrap(),

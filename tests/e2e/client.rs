@@ -10,7 +10,7 @@ use duroxide::provider::{Finished, InstanceStatus, MemoryProvider, Page, PageTok
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, ErrorCode, Filter, InstanceId, Registry};
 use futures_util::FutureExt;
-use support::{Fault, Method, faulty, without_admin};
+use support::{Fault, Method, faulty, until_events, until_execution, without_admin};
 
 #[event(name = "client-finish")]
 struct Finish {
@@ -65,9 +65,7 @@ async fn only_finished_instances_are_replaced() {
             1 => handle.cancel("").await.unwrap(),
             _ => {
                 // Terminate it only when its node has a live copy.
-                while handle.status().await.unwrap().events.0 < 2 {
-                    tokio::task::yield_now().await;
-                }
+                until_events(&handle, 2).await;
                 handle.terminate("").await.unwrap();
             }
         }
@@ -160,9 +158,7 @@ async fn live_instances_are_not_deleted_or_pruned() {
     for _ in 0..5 {
         eternal.raise(Finish { with: 1 }).await.unwrap();
     }
-    while eternal.status().await.unwrap().execution.number < 6 {
-        tokio::task::yield_now().await;
-    }
+    until_execution(&eternal, 6).await;
     for id in ["live", "delayed", "unknown", "suspended", "eternal"] {
         let error = client.handle(id).delete().await.expect_err(id);
         assert_eq!(error.code(), ErrorCode::InstanceLive, "{error}");

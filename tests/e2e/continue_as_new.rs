@@ -6,9 +6,11 @@ use std::task::Poll;
 
 use duroxide::clock::Clock;
 use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{Client, Registry};
 use futures_util::FutureExt;
+use support::{signalling, until_stored};
 use tokio::sync::watch;
 
 #[event(name = "continued-number")]
@@ -161,13 +163,12 @@ async fn calls_the_same(ctx: OrchestrationContext, gate: u32) -> duroxide::Resul
 async fn outcome_never_reaches_the_next_execution() {
     let gates = Gates::default();
     let registry = Registry::empty().with_activity::<waits_for_gate>().with_orchestration::<calls_the_same>();
-    let runtime = Runtime::builder().registry(registry).in_memory().state(gates.clone()).start().await.unwrap();
+    let builder = Runtime::builder().registry(registry).provider(signalling(MemoryProvider::new()));
+    let runtime = builder.state(gates.clone()).start().await.unwrap();
     let client = runtime.client();
     let handle = calls_the_same::start(&client, "same", 1).await.unwrap();
     let running = async |count: u64| {
-        while client.nodes().await.unwrap()[0].activities != count {
-            tokio::task::yield_now().await;
-        }
+        until_stored(async || client.nodes().await.unwrap()[0].activities == count).await;
     };
     running(2).await;
     gates.open.send_replace(1);

@@ -54,6 +54,7 @@ async fn instances_that_crashed_together_run_one_by_one() {
     assert_eq!(returns_input::handle(&test.client(), "new").result().await.unwrap(), 20);
 }
 
+/// Pauses once, so that the timer may be first.
 #[activity]
 async fn yields() -> duroxide::Result<()> {
     tokio::task::yield_now().await;
@@ -87,9 +88,7 @@ async fn race_has_the_same_winner_after_each_of_60_crashes() {
         let test = crate::builder().state(work.clone()).start().await.unwrap();
         let id = format!("race-{round}");
         races_a_timer::start(&test.client(), &id).await.unwrap();
-        while work.done().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        work.until_done().await;
         let test = test.crash().start().await.unwrap();
         let handle = races_a_timer::handle(&test.client(), &id);
         handle.raise(Finish).await.unwrap();

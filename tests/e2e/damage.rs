@@ -6,6 +6,7 @@ use std::time::Duration;
 use duroxide::prelude::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{Client, Filter, Registry, Status};
+use support::{signalling, until_events};
 use tokio::time::timeout;
 
 #[activity]
@@ -104,7 +105,7 @@ fn ids(stage: Stage) -> impl Iterator<Item = (String, u32)> {
 
 async fn runtime(provider: &SqliteProvider, registry: Registry) -> Runtime {
     Runtime::builder()
-        .provider(provider.clone())
+        .provider(signalling(provider.clone()))
         .registry(registry.with_orchestration::<calls_and_awaits>())
         .start()
         .await
@@ -114,9 +115,7 @@ async fn runtime(provider: &SqliteProvider, registry: Registry) -> Runtime {
 async fn bring_to(stage: Stage, client: &Client, events: u64) {
     for (id, n) in ids(stage) {
         let handle = calls_and_awaits::start(client, &id, n).await.unwrap();
-        while handle.status().await.unwrap().events.0 < events {
-            tokio::task::yield_now().await;
-        }
+        until_events(&handle, events).await;
     }
 }
 

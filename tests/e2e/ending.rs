@@ -1,8 +1,8 @@
 //! Ends from outside: they reach every live instance in any state, and activities whose code does not stop.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use duroxide::error::UnreadMessage;
@@ -11,7 +11,10 @@ use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{Client, ErrorCode, Filter, RuntimeBuilder, RuntimeOptions};
+use support::{signalling, until_events, until_started, until_stored};
 use tokio::time::timeout;
+
+use crate::runtime::Gate;
 
 /// Fails a test that would wait forever.
 async fn soon<F: IntoFuture>(future: F) -> F::Output {
@@ -20,11 +23,11 @@ async fn soon<F: IntoFuture>(future: F) -> F::Output {
 
 fn on(provider: impl Provider) -> RuntimeBuilder {
     Runtime::builder()
-        .provider(provider)
+        .provider(signalling(provider))
         .state(Arc::new(AtomicU32::new(0)))
         .state(crate::continue_as_new::Gates::default())
         .state(crate::faults::Work::default())
-        .state(crate::runtime::Gate::default())
+        .state(Gate::default())
         .state(support::Faults::default())
 }
 
@@ -85,9 +88,7 @@ async fn check_terminated_children(provider: impl Provider + Clone, parent_is_su
     let client = runtime.client();
     let first = grandparent::start(&client, "grandparent").await.unwrap();
     for id in CHILDREN.iter().chain(&["parent"]) {
-        while client.handle(id).status().await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        until_started(&client.handle(id)).await;
     }
     soon(client.handle("ending-not-durable").wait_for(|status| status.suspension.is_some())).await.unwrap();
     if parent_is_suspended {
@@ -182,9 +183,7 @@ async fn check_dropped_events(provider: impl Provider + Clone) {
 
     let handle = reads_later::start(&client, "reads later").await.unwrap();
     handle.raise_named("ending-number", &"of another type").await.unwrap();
-    while handle.status().await.unwrap().events.0 < 3 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&handle, 3).await;
     handle.raise(Number { n: 1 }).await.unwrap();
     handle.raise(Finish).await.unwrap();
     let message = unread(&handle).await;
@@ -271,9 +270,7 @@ async fn message_is_dropped_although_a_live_copy_holds_it() {
     handle.raise(Finish).await.unwrap();
     handle.raise(Finish).await.unwrap();
     let waits_in_third = |status: &duroxide::Status| status.execution.number == 3 && status.events.0 == 2;
-    while !waits_in_third(&handle.status().await.unwrap()) {
-        tokio::task::yield_now().await;
-    }
+    until_stored(async || waits_in_third(&handle.status().await.unwrap())).await;
     let raw = rusqlite::Connection::open(folder.path().join("ending.db")).unwrap();
     let find = "SELECT lower(hex(id)) FROM duroxide_messages WHERE lane = 1 ORDER BY arrival LIMIT 1";
     let oldest: String = raw.query_row(find, [], |row| row.get(0)).unwrap();
@@ -340,37 +337,24 @@ async fn instance_with_a_parked_activity_is_found_as_suspended() {
     check_parked_activity(sqlite(folder.path())).await;
 }
 
-/// The code of an activity that does not stop: it counts its begin, and computes until the test lets it return.
-struct Endless {
-    begun: AtomicU32,
-    may_return: AtomicBool,
+static LIMITED: LazyLock<Gate> = LazyLock::new(Gate::default);
+static CANCELLED: LazyLock<Gate> = LazyLock::new(Gate::default);
+
+/// The code of an activity that does not stop: it counts its begin, and blocks until the test lets it return.
+fn run_until_open(gate: &Gate) -> u32 {
+    let n = gate.arrive();
+    gate.block();
+    n
 }
-
-impl Endless {
-    const fn new() -> Self {
-        Self { begun: AtomicU32::new(0), may_return: AtomicBool::new(false) }
-    }
-
-    fn run(&self) -> u32 {
-        let n = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        while !self.may_return.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
-        n
-    }
-}
-
-static LIMITED: Endless = Endless::new();
-static CANCELLED: Endless = Endless::new();
 
 #[activity(name = "ending-computes")]
 async fn computes() -> duroxide::Result<u32> {
-    Ok(LIMITED.run())
+    Ok(run_until_open(&LIMITED))
 }
 
 #[activity(name = "ending-blocks")]
 fn blocks() -> duroxide::Result<u32> {
-    Ok(LIMITED.run())
+    Ok(run_until_open(&LIMITED))
 }
 
 #[orchestration(name = "ending-limited")]
@@ -400,11 +384,9 @@ async fn code_that_ignores_its_limit_times_out_at_the_limit() {
     }
     // The code keeps its permits until it returns, so that its threads do not accumulate.
     let next = limited::start(&client, "waits-for-permits", hours(1)).await.unwrap();
-    while next.status().await.unwrap().events.0 < 5 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(LIMITED.begun.load(Ordering::SeqCst), 4);
-    LIMITED.may_return.store(true, Ordering::SeqCst);
+    until_events(&next, 5).await;
+    assert_eq!(LIMITED.arrived(), 4);
+    LIMITED.open();
     let mut results = soon(next.result()).await.unwrap();
     results.sort();
     assert_eq!(results, ["5", "6", "7", "8"]);
@@ -413,7 +395,7 @@ async fn code_that_ignores_its_limit_times_out_at_the_limit() {
 
 #[activity(name = "ending-ignores-its-cancellation")]
 async fn ignores_its_cancellation() -> duroxide::Result<u32> {
-    Ok(CANCELLED.run())
+    Ok(run_until_open(&CANCELLED))
 }
 
 #[orchestration(name = "ending-drops-its-call")]
@@ -434,7 +416,7 @@ async fn cancelled_code_that_does_not_stop_is_logged() {
     assert!(soon(handle.result()).await.unwrap(), "nothing waits for the code");
     let line = soon(log.until("blocks it instance=ignores-its-cancellation call=1")).await;
     assert!(line.text.contains("DUR0009") && line.text.contains("it was cancelled"), "{}", line.text);
-    CANCELLED.may_return.store(true, Ordering::SeqCst);
+    CANCELLED.open();
     soon(log.until("an activity that did not stop has ended instance=ignores-its-cancellation")).await;
     runtime.shutdown().await.unwrap();
 }

@@ -5,7 +5,7 @@ use duroxide::provider::{MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Registry, RuntimeOptions};
-use support::{Method, faulty};
+use support::{Method, faulty, signalling, until_events};
 
 #[event(name = "events-number")]
 struct Number {
@@ -46,9 +46,7 @@ async fn event_does_not_overtake_one_missing_from_a_late_answer() {
     let faults = provider.faults();
     let handle = collects::start(&runtime.client(), "collects", 2 * MANY as usize).await.unwrap();
     // The instance waits. It is evicted by the time at which another instance has finished.
-    while handle.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&handle, 2).await;
     collects::start(&runtime.client(), "other", 0).await.unwrap().result().await.unwrap();
     let asked = faults.begun(Method::Acquire);
     faults.hold_answers(Method::Acquire);
@@ -69,12 +67,10 @@ async fn event_does_not_overtake_one_missing_from_a_late_answer() {
 /// Raises events alternately through the node that runs the instance, and through a client of another process.
 async fn check_alternating_events(here: impl Provider + Clone, there: impl Provider) {
     let registry = Registry::empty().with_orchestration::<collects>();
-    let runtime = Runtime::builder().registry(registry).provider(here).start().await.unwrap();
+    let runtime = Runtime::builder().registry(registry).provider(signalling(here)).start().await.unwrap();
     let here = collects::start(&runtime.client(), "collects", 20).await.unwrap();
     let there = collects::handle(&Client::new(there), "collects");
-    while here.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&here, 2).await;
     for n in (0..20).step_by(2) {
         there.raise(Number { n }).await.unwrap();
         here.raise(Number { n: n + 1 }).await.unwrap();

@@ -1,7 +1,7 @@
 //! A provider that fails, hangs or loses answers only delays: no loss, no repetition, no hot loop.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duroxide::history::{Decision, EventKind, HistoryEvent};
@@ -16,22 +16,31 @@ use tokio::sync::watch;
 /// Counts the runs of activities by key, and holds waiting activities until the test opens it.
 #[derive(Clone, Default)]
 pub(crate) struct Work {
-    done: Arc<Mutex<BTreeMap<String, u32>>>,
+    done: Arc<watch::Sender<BTreeMap<String, u32>>>,
     begun: Arc<watch::Sender<u32>>,
     open: Arc<watch::Sender<bool>>,
 }
 
 impl Work {
     pub(crate) fn count(&self, key: impl Into<String>) {
-        *self.done.lock().unwrap().entry(key.into()).or_default() += 1;
+        self.done.send_modify(|done| *done.entry(key.into()).or_default() += 1);
     }
 
     pub(crate) fn done(&self) -> BTreeMap<String, u32> {
-        self.done.lock().unwrap().clone()
+        self.done.borrow().clone()
+    }
+
+    /// Waits until an activity has run.
+    pub(crate) async fn until_done(&self) {
+        self.done.subscribe().wait_for(|done| !done.is_empty()).await.unwrap();
     }
 
     async fn until_begun(&self, times: u32) {
         self.begun.subscribe().wait_for(|begun| *begun >= times).await.unwrap();
+    }
+
+    async fn until_open(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 
     fn open(&self) {
@@ -49,16 +58,14 @@ async fn charge(ctx: ActivityContext, State(work): State<Work>, n: u64) -> durox
 #[activity]
 async fn waits_until_open(State(work): State<Work>) -> duroxide::Result<()> {
     work.begun.send_modify(|n| *n += 1);
-    let _ = work.open.subscribe().wait_for(|open| *open).await;
+    work.until_open().await;
     Ok(())
 }
 
 #[activity]
 fn blocks_until_open(State(work): State<Work>) -> duroxide::Result<()> {
     work.begun.send_modify(|n| *n += 1);
-    while !*work.open.borrow() {
-        std::thread::yield_now();
-    }
+    futures_executor::block_on(work.until_open());
     Ok(())
 }
 
@@ -603,6 +610,7 @@ async fn draining_node_does_not_claim_in_a_loop() {
     let waiting = calls_waiting_activity::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     let shutdown = tokio::spawn(bench.runtime.shutdown());
+    // The task begins the shutdown in its first step.
     tokio::task::yield_now().await;
     bench.faults.until_more(Method::Renew, 1).await;
     // The node drains now. The new instance comes from a node without code, which cannot run it.

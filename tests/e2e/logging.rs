@@ -4,6 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use duroxide::prelude::*;
 use duroxide::{Registry, RuntimeOptions};
+use support::until_events;
 use tokio::sync::watch;
 use tracing::Instrument;
 use tracing::field::{Field, Visit};
@@ -141,9 +142,7 @@ async fn line_first_met_in_a_replay_is_logged_when_live() {
     let quiet = Registry::empty().with_orchestration::<Logs<false>>();
     let test = crate::builder().registry(quiet).start().await.unwrap();
     let handle = test.client().start("talk", "old", &"old").await.unwrap();
-    while handle.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&handle, 2).await;
     let loud = Registry::empty().with_orchestration::<Logs<true>>();
     let test = test.crash().registry(loud).start().await.unwrap();
     let handle = test.client().handle("old");
@@ -195,13 +194,19 @@ async fn suspension_is_logged_with_its_code_and_instance() {
 
 const SECRET: &str = "a secret that no log line holds";
 
+/// The line of the attempt that takes too long.
+const HANGS: &str = "the third attempt hangs";
+
 /// Fails once with an error, then with a panic, and then takes too long.
 #[activity(timeout = "1s", retry(max_attempts = 3, initial_interval = "1s"))]
 async fn fails_in_each_way(ctx: ActivityContext, secret: String) -> duroxide::Result<String> {
     match ctx.attempt() {
         1 => Err(duroxide::Error::new(secret)),
         2 => panic!("{secret}"),
-        _ => std::future::pending().await,
+        _ => {
+            tracing::info!("{HANGS}");
+            std::future::pending().await
+        }
     }
 }
 
@@ -222,12 +227,13 @@ async fn life_of_an_instance_is_logged_at_info() {
     logged_by_the_node::start(&test.client(), "logged-life", SECRET.to_owned()).await.unwrap();
     let test = test.crash().start().await.unwrap();
     let handle = test.client().handle("logged-life");
-    test.advance(hours(1));
-    // Advances the clock until the last attempt has timed out.
-    while handle.status().await.unwrap().events.0 < 5 {
-        test.advance(std::time::Duration::from_millis(100));
-        tokio::task::yield_now().await;
-    }
+    // The clock stands still while the last attempt hangs.
+    let times_out = async {
+        log.until(HANGS).await;
+        test.advance(seconds(1));
+    };
+    join!(test.sleep(hours(2)), times_out);
+    until_events(&handle, 5).await;
     handle.raise_named("finish", &"no number").await.unwrap();
     handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
     handle.resume().await.unwrap();

@@ -63,6 +63,7 @@ async fn run_many_rounds() {
         for _ in 0..1000 {
             assert!(lasting.result().now_or_never().is_none());
         }
+        // No event shows that the node has processed the dropped waits.
         tokio::task::yield_now().await;
         test.advance(hours(100));
         let now = test.clock().now();

@@ -1,7 +1,7 @@
 //! Races: events between a commit and its answer, late requests and answers, requests that their callers have dropped.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use duroxide::clock::{Clock, SystemClock};
@@ -12,9 +12,9 @@ use duroxide::testing::VirtualClock;
 use duroxide::{Client, ErrorCode, Registry, RuntimeOptions, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use support::{Fault, FaultyProvider, Method, faulty};
+use support::{Fault, FaultyProvider, Method, faulty, signalling, until_events, until_started, until_stored};
 
-use crate::runtime::{Gate, blocks_at_gate, waits_at_gate};
+use crate::runtime::{Gate, blocks_at_gate, waits_at_gate, yield_often};
 
 #[event(name = "moments-signal")]
 struct Signal;
@@ -60,20 +60,16 @@ async fn starts_detached(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(1)
 }
 
-/// True once the last turn of [`spins_in_last_turn`] has begun.
-static LAST_TURN_BEGUN: AtomicBool = AtomicBool::new(false);
-/// Lets the last turn of [`spins_in_last_turn`] end.
-static RELEASE_LAST_TURN: AtomicBool = AtomicBool::new(false);
+/// Holds the last turn of [`blocks_in_last_turn`].
+static LAST_TURN: LazyLock<Gate> = LazyLock::new(Gate::default);
 
 #[orchestration]
-async fn spins_in_last_turn(ctx: OrchestrationContext) -> duroxide::Result<()> {
+async fn blocks_in_last_turn(ctx: OrchestrationContext) -> duroxide::Result<()> {
     let _detached = waits_at_gate::call(&ctx).detached().start();
     ctx.event::<Signal>().await;
     ctx.event::<Signal>().await;
-    LAST_TURN_BEGUN.store(true, Ordering::SeqCst);
-    while !RELEASE_LAST_TURN.load(Ordering::SeqCst) {
-        std::hint::spin_loop();
-    }
+    LAST_TURN.arrive();
+    LAST_TURN.block();
     Ok(())
 }
 
@@ -110,9 +106,9 @@ fn registry() -> Registry {
         .with_orchestration::<spins_until_released>()
         .with_orchestration::<starts_detached>()
         .with_orchestration::<detaches_and_continues>()
-        .with_orchestration::<spins_in_last_turn>()
+        .with_orchestration::<blocks_in_last_turn>()
         .with_orchestration::<secretly_not_durable>()
-        .with_orchestration::<spins_in_turn>()
+        .with_orchestration::<blocks_in_turn>()
         .with_orchestration::<blocks_twice>()
         .with_activity::<succeeds_at_third_attempt>()
         .with_orchestration::<backs_off>()
@@ -141,18 +137,10 @@ impl Bench {
     }
 }
 
-/// Waits until an instance has this number of events.
-async fn until_events<O: Orchestration>(handle: &Handle<O>, events: u64) {
-    while handle.status().await.unwrap().events.0 < events {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Waits until a node has claimed an instance.
 async fn until_owned<O: Orchestration>(bench: &Bench, handle: &Handle<O>) {
-    while bench.provider.instance(handle.id().unwrap()).await.unwrap().unwrap().owner.is_none() {
-        tokio::task::yield_now().await;
-    }
+    let instance = async || bench.provider.instance(handle.id().unwrap()).await.unwrap().unwrap();
+    until_stored(async || instance().await.owner.is_some()).await;
 }
 
 #[tokio::test]
@@ -168,9 +156,7 @@ async fn detached_activity_outlives_its_orchestration() {
     assert!(bench.gate.until_left(1).now_or_never().is_none(), "the detached activity was stopped");
     bench.gate.open();
     bench.gate.until_left(1).await;
-    while bench.provider.nodes().await.unwrap()[0].activities > 0 {
-        tokio::task::yield_now().await;
-    }
+    until_no_activity(&bench).await;
 }
 
 #[tokio::test]
@@ -193,22 +179,20 @@ async fn detached_activity_can_end_while_its_instance_continues() {
 #[tokio::test]
 async fn detached_activity_can_end_while_its_instance_is_terminated() {
     let bench = Bench::new().await;
-    let handle = spins_in_last_turn::start(&bench.runtime.client(), "host").await.unwrap();
+    let handle = blocks_in_last_turn::start(&bench.runtime.client(), "host").await.unwrap();
     bench.gate.until_arrived(1).await;
     let faults = bench.provider.faults();
     let first = faults.nth(Method::Commit, 1, Fault::AnswerWaits);
     handle.raise(Signal).await.unwrap();
     first.await;
-    // The activity's outcome and a second signal are queued for the next turn, which spins with both.
+    // The activity's outcome and a second signal are queued for the next turn, which blocks with both.
     finish_activity(&bench).await;
     handle.raise(Signal).await.unwrap();
     yield_often().await;
     faults.release_answers(Method::Commit);
-    while !LAST_TURN_BEGUN.load(Ordering::SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    LAST_TURN.until_arrived(1).await;
     handle.terminate("enough").await.unwrap();
-    RELEASE_LAST_TURN.store(true, Ordering::SeqCst);
+    LAST_TURN.open();
     until_no_activity(&bench).await;
 }
 
@@ -219,21 +203,9 @@ async fn finish_activity(bench: &Bench) {
     yield_often().await;
 }
 
-/// Yields often enough that the node has almost certainly processed all messages. If it has not, a test checks less, but
-/// does not fail.
-async fn yield_often() {
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Waits until the node reports no running activity.
 async fn until_no_activity(bench: &Bench) {
-    let none = async {
-        while bench.provider.nodes().await.unwrap()[0].activities > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
+    let none = until_stored(async || bench.provider.nodes().await.unwrap()[0].activities == 0);
     tokio::time::timeout(seconds(10), none).await.expect("an ended activity is reported as running");
 }
 
@@ -259,9 +231,7 @@ async fn late_cancellation_spares_the_next_instance_of_the_id() {
     assert_eq!(second.result().await.unwrap(), 1);
     bench.gate.open();
     bench.gate.until_left(2).await;
-    while bench.provider.nodes().await.unwrap()[0].activities > 0 {
-        tokio::task::yield_now().await;
-    }
+    until_no_activity(&bench).await;
 }
 
 #[tokio::test]
@@ -339,9 +309,7 @@ async fn unconfirmed_end_of_a_deleted_child_reaches_its_parent() {
     let parent = child_or_signal::start(&client, "parent", "child".to_owned()).await.unwrap();
     let other = Client::new(bench.provider.clone());
     let child = awaits_signal::handle(&other, "child");
-    while child.status().await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    until_started(&child).await;
     until_events(&child, 2).await;
     bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
     child.raise(Signal).await.unwrap();
@@ -382,9 +350,7 @@ async fn replacement_during_an_unanswered_commit_is_not_lost() {
     // The instance ends, and the answer of that commit is held back.
     faults.hold_answers(Method::Commit);
     first.raise(Signal).await.unwrap();
-    while !first.status().await.unwrap().status.is_finished() {
-        tokio::task::yield_now().await;
-    }
+    until_stored(async || first.status().await.unwrap().status.is_finished()).await;
     let other = Client::new(bench.provider.clone()).with_clock(bench.clock.clone());
     let second = awaits_signal::start(&other, "id").if_exists(IfExists::Replace).await.unwrap();
     until_owned(&bench, &second).await;
@@ -517,36 +483,32 @@ async fn misuse_during_a_commit_is_reported() {
     assert_eq!(status.suspension.unwrap().code, ErrorCode::NonDurableWait);
 }
 
-/// The number of turns of [`spins_in_turn`] that have begun.
-static TURNS_BEGUN: AtomicU32 = AtomicU32::new(0);
-/// Lets the turns of [`spins_in_turn`] end.
-static RELEASE_TURNS: AtomicBool = AtomicBool::new(false);
+/// Holds the turns of [`blocks_in_turn`].
+static TURNS: LazyLock<Gate> = LazyLock::new(Gate::default);
 
 #[orchestration]
-async fn spins_in_turn(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+async fn blocks_in_turn(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     drop(ctx);
-    TURNS_BEGUN.fetch_add(1, Ordering::SeqCst);
-    while !RELEASE_TURNS.load(Ordering::SeqCst) {
-        std::hint::spin_loop();
-    }
+    TURNS.arrive();
+    TURNS.block();
     Ok(1)
 }
 
-/// A clock that blocks the thread of the node while `enabled`.
+/// A clock that holds the thread of the node at a gate while `enabled`.
 #[derive(Clone, Default)]
 struct BlockingClock(Arc<BlockState>);
 
 #[derive(Default)]
 struct BlockState {
     enabled: AtomicBool,
-    blocks: AtomicBool,
+    gate: Gate,
 }
 
 impl Clock for BlockingClock {
     fn now(&self) -> Timestamp {
-        while self.0.enabled.load(Ordering::SeqCst) && std::thread::current().name() == Some("duroxide-node") {
-            self.0.blocks.store(true, Ordering::SeqCst);
-            std::thread::yield_now();
+        if self.0.enabled.load(Ordering::SeqCst) && std::thread::current().name() == Some("duroxide-node") {
+            self.0.gate.arrive();
+            self.0.gate.block();
         }
         SystemClock.now()
     }
@@ -562,29 +524,24 @@ async fn failing_entry_does_not_block_its_neighbours() {
     let client = Client::new(provider.clone());
     let mut handles = Vec::new();
     for n in 0..4 {
-        handles.push(spins_in_turn::start(&client, n.to_string()).await.unwrap());
+        handles.push(blocks_in_turn::start(&client, n.to_string()).await.unwrap());
     }
     let mut options = RuntimeOptions::default();
     options.turn_threads = 1;
     let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(clock.clone());
     let runtime = runtime.state(Gate::default()).options(options).start().await.unwrap();
     // The node has claimed all four instances, and runs their turns one after another.
-    while TURNS_BEGUN.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    TURNS.until_arrived(1).await;
     // One more start wakes the node, whose thread then blocks in the clock.
     clock.0.enabled.store(true, Ordering::SeqCst);
-    handles.push(spins_in_turn::start(&client, "blocked").await.unwrap());
-    while !clock.0.blocks.load(Ordering::SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    handles.push(blocks_in_turn::start(&client, "blocked").await.unwrap());
+    clock.0.gate.until_arrived(1).await;
     // The node receives the first three turns together, and commits them in one batch.
-    RELEASE_TURNS.store(true, Ordering::SeqCst);
-    while TURNS_BEGUN.load(Ordering::SeqCst) < 4 {
-        std::thread::yield_now();
-    }
+    TURNS.open();
+    TURNS.until_arrived(4).await;
     provider.faults().always(Method::Commit, Fault::FirstEntry);
     clock.0.enabled.store(false, Ordering::SeqCst);
+    clock.0.gate.open();
     for handle in &handles[1..3] {
         handle.wait_for(|s| s.status.is_finished()).await.unwrap();
     }
@@ -603,7 +560,10 @@ async fn instances_are_released_although_leave_failed() {
     let path = folder.path().join("state.db");
     let options = SqliteOptions::new().busy_timeout(Duration::from_millis(10));
     let provider = SqliteProvider::open_with(&path, options).unwrap();
-    let start = || Runtime::builder().registry(registry()).state(Gate::default()).provider(provider.clone()).start();
+    let start = || {
+        let builder = Runtime::builder().registry(registry()).state(Gate::default());
+        builder.provider(signalling(provider.clone())).start()
+    };
     let runtime = start().await.unwrap();
     let handle = awaits_signal::start(&runtime.client(), "released").await.unwrap();
     until_events(&handle, 2).await;
@@ -636,7 +596,7 @@ impl Clock for PanickingClock {
 
 #[tokio::test]
 async fn instances_of_a_panicked_node_are_claimed() {
-    let provider = MemoryProvider::new();
+    let provider = signalling(MemoryProvider::new());
     let clock = PanickingClock::default();
     let mut options = RuntimeOptions::default();
     options.lease_time = Duration::from_millis(15);
@@ -790,7 +750,9 @@ async fn busy_instance_can_be_terminated() {
 async fn instance_with_an_unreadable_history_can_be_terminated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let runtime = Runtime::builder().registry(registry()).state(Gate::default()).sqlite(&path).start().await.unwrap();
+    let provider = signalling(SqliteProvider::open(&path).unwrap());
+    let runtime =
+        Runtime::builder().registry(registry()).state(Gate::default()).provider(provider).start().await.unwrap();
     let handle = awaits_signal::start(&runtime.client(), "unreadable").await.unwrap();
     until_events(&handle, 2).await;
     let other = rusqlite::Connection::open(&path).unwrap();

@@ -143,6 +143,7 @@ async fn instance_is_paused_at_any_moment_without_a_loss() {
     for n in 0..20 {
         let until = client.now() + seconds(1);
         handle.suspend(format!("pause {n}")).until(until).await.unwrap();
+        // The node gets time for a part of its work.
         tokio::task::yield_now().await;
         if n % 2 == 0 {
             handle.resume().await.unwrap();

@@ -9,6 +9,7 @@ use duroxide::registry::StateType;
 use duroxide::runtime::Limits;
 use duroxide::testing::VirtualClock;
 use duroxide::{ActivityOptions, ErrorCode, Registry, RuntimeOptions, StartError};
+use support::{signalling, until_stored};
 use tokio::time::timeout;
 
 /// A state that some tests of this file provide, and others do not.
@@ -340,18 +341,15 @@ async fn option_that_would_stop_all_work_is_refused() {
 }
 
 async fn node(provider: &MemoryProvider, registry: Registry, tags: &[&str]) -> Runtime {
-    let builder = Runtime::builder().provider(provider.clone()).registry(registry).state(Warehouse(10));
+    let builder = Runtime::builder().registry(registry).state(Warehouse(10)).provider(signalling(provider.clone()));
     builder.tags(tags.iter().copied()).start().await.unwrap()
 }
 
 /// Waits until the status shows unclaimed work, and returns its description.
 async fn unclaimed<O>(handle: &Handle<O>) -> String {
-    loop {
-        match handle.status().await.unwrap().unclaimed {
-            Some(unclaimed) => return unclaimed.what,
-            None => tokio::task::yield_now().await,
-        }
-    }
+    let unclaimed = async || handle.status().await.unwrap().unclaimed;
+    until_stored(async || unclaimed().await.is_some()).await;
+    unclaimed().await.unwrap().what
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use duroxide::provider::{
 };
 use duroxide::{Client, ErrorCode, Registry};
 use futures_util::future::BoxFuture;
+use support::{signalling, until_events};
 use tokio::sync::watch;
 
 #[event(name = "rollout approval")]
@@ -55,7 +56,7 @@ fn old_code() -> Registry {
 }
 
 async fn node(provider: impl Provider, build: &str, registry: Registry) -> Runtime {
-    Runtime::builder().provider(provider).registry(registry).build_id(build).start().await.unwrap()
+    Runtime::builder().provider(signalling(provider)).registry(registry).build_id(build).start().await.unwrap()
 }
 
 /// The store of a node whose requests for work wait until a build has rejected an instance.
@@ -107,9 +108,7 @@ async fn instance_that_old_code_cannot_replay_is_run_by_new_code() {
     let changed = || Registry::empty().with_orchestration::<Order<CHANGED>>();
     let first = node(inner.clone(), "new", changed()).await;
     let handle = first.client().start("order", "17", &()).await.unwrap();
-    while handle.status().await.unwrap().events.0 < 4 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&handle, 4).await;
     first.shutdown().await.unwrap();
 
     let _new = node(store(true), "new", changed()).await;

@@ -13,7 +13,7 @@ use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Registry, RuntimeBuilder, RuntimeOptions, Timeout};
 use futures_util::FutureExt;
-use support::{Faults, FaultyProvider, Method, faulty};
+use support::{Faults, FaultyProvider, Method, faulty, signalling, until_events, until_stored};
 use tokio::sync::watch;
 
 /// A gate at which activities wait until the test opens it; it counts their arrivals and departures.
@@ -29,12 +29,31 @@ impl Gate {
         *self.arrived.borrow()
     }
 
+    /// Counts an arrival, and returns its number.
+    pub(crate) fn arrive(&self) -> u32 {
+        let mut number = 0;
+        self.arrived.send_modify(|arrived| {
+            *arrived += 1;
+            number = *arrived;
+        });
+        number
+    }
+
     pub(crate) async fn until_arrived(&self, times: u32) {
         self.arrived.subscribe().wait_for(|arrived| *arrived >= times).await.unwrap();
     }
 
     pub(crate) async fn until_left(&self, times: u32) {
         self.left.subscribe().wait_for(|left| *left >= times).await.unwrap();
+    }
+
+    async fn until_open(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
+    /// Blocks the thread until the gate is open.
+    pub(crate) fn block(&self) {
+        futures_executor::block_on(self.until_open());
     }
 
     pub(crate) fn open(&self) {
@@ -53,27 +72,23 @@ impl Drop for LeaveOnDrop {
 #[activity]
 pub(crate) async fn waits_at_gate(State(gate): State<Gate>) -> duroxide::Result<u32> {
     let _leave = LeaveOnDrop(gate.clone());
-    gate.arrived.send_modify(|n| *n += 1);
-    let _ = gate.open.subscribe().wait_for(|open| *open).await;
+    gate.arrive();
+    gate.until_open().await;
     Ok(1)
 }
 
 #[activity]
 pub(crate) fn blocks_at_gate(State(gate): State<Gate>) -> duroxide::Result<u32> {
-    gate.arrived.send_modify(|n| *n += 1);
-    while !*gate.open.borrow() {
-        std::thread::yield_now();
-    }
+    gate.arrive();
+    gate.block();
     Ok(1)
 }
 
 /// Blocks its thread although it is `async`.
 #[activity]
 async fn blocks_its_thread(State(gate): State<Gate>) -> duroxide::Result<u32> {
-    gate.arrived.send_modify(|n| *n += 1);
-    while !*gate.open.borrow() {
-        std::thread::yield_now();
-    }
+    gate.arrive();
+    gate.block();
     Ok(1)
 }
 
@@ -145,22 +160,21 @@ async fn awaits_counted(ctx: OrchestrationContext, counter: usize, n: u32) -> du
 }
 
 /// The number of live copies of [`awaits_counted`]: now, and at most so far.
+#[derive(Default)]
 struct LiveCopies {
-    now: AtomicI64,
+    now: watch::Sender<i64>,
     most: AtomicI64,
 }
 
-static LIVE_COPIES: [LiveCopies; 3] = [const { LiveCopies { now: AtomicI64::new(0), most: AtomicI64::new(0) } }; 3];
+static LIVE_COPIES: LazyLock<[LiveCopies; 3]> = LazyLock::new(Default::default);
 
 impl LiveCopies {
     fn now(&self) -> i64 {
-        self.now.load(Ordering::SeqCst)
+        *self.now.borrow()
     }
 
-    async fn until_left(&self) {
-        while self.now() > 0 {
-            tokio::task::yield_now().await;
-        }
+    async fn until(&self, copies: i64) {
+        self.now.subscribe().wait_for(|now| *now == copies).await.unwrap();
     }
 }
 
@@ -169,15 +183,17 @@ struct LiveCopy(&'static LiveCopies);
 impl LiveCopy {
     fn new(counter: usize) -> Self {
         let copies = &LIVE_COPIES[counter];
-        let now = copies.now.fetch_add(1, Ordering::SeqCst) + 1;
-        copies.most.fetch_max(now, Ordering::SeqCst);
+        copies.now.send_modify(|now| {
+            *now += 1;
+            copies.most.fetch_max(*now, Ordering::SeqCst);
+        });
         Self(copies)
     }
 }
 
 impl Drop for LiveCopy {
     fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::SeqCst);
+        self.0.now.send_modify(|now| *now -= 1);
     }
 }
 
@@ -195,6 +211,14 @@ fn registry() -> Registry {
         .with_orchestration::<never_returns>()
         .with_orchestration::<awaits_signals>()
         .with_orchestration::<awaits_counted>()
+}
+
+/// Yields often enough that the node has almost certainly processed all messages: no event shows that it has ignored one. If
+/// it has not, a test checks less, but does not fail.
+pub(crate) async fn yield_often() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn quick() -> RuntimeOptions {
@@ -269,12 +293,11 @@ async fn async_activity_that_blocks_its_thread_delays_no_other() {
 #[activity]
 async fn blocks_after(State(gate): State<Gate>, pauses: u32) -> duroxide::Result<u32> {
     for _ in 0..pauses {
+        // Ends a step of the activity.
         tokio::task::yield_now().await;
     }
-    gate.arrived.send_modify(|n| *n += 1);
-    while !*gate.open.borrow() {
-        std::thread::yield_now();
-    }
+    gate.arrive();
+    gate.block();
     Ok(pauses)
 }
 
@@ -416,9 +439,7 @@ async fn activity_keeps_its_permit_until_its_outcome_is_sent() {
     // The outcome has to wait until the turn of the signal is committed.
     gate.open();
     gate.until_left(1).await;
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
+    yield_often().await;
     faults.release(Method::Commit);
     assert!(
         counts.result().await.unwrap() > before + 1,
@@ -444,9 +465,7 @@ async fn blocking_activities_delay_no_timer() {
 
 /// Advances the clock by an hour once the timer is set: while activities run, the clock does not advance automatically.
 async fn fire(bench: &Bench, timer: &Handle<sleeps_an_hour>) {
-    while timer.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_events(timer, 2).await;
     bench.clock.advance(hours(1));
     timer.result().await.unwrap();
 }
@@ -532,6 +551,7 @@ async fn shutdown_ends_all_tasks_and_their_activities_run_again() {
     bench.gate.until_arrived(3).await;
     bench.runtime.shutdown().await.unwrap();
     bench.gate.until_left(3).await;
+    // tokio sends no signal when a task has ended.
     while tasks() > before {
         tokio::task::yield_now().await;
     }
@@ -574,9 +594,7 @@ async fn live_copies_of_ended_instances_are_dropped() {
     }
     for end in ["cancel", "terminate", "terminate and delete"] {
         let handle = awaits_counted::start(&client, end, 0, 1).await.unwrap();
-        while handle.status().await.unwrap().events.0 < 2 {
-            tokio::task::yield_now().await;
-        }
+        until_events(&handle, 2).await;
         if end == "cancel" {
             handle.cancel("").await.unwrap()
         } else {
@@ -586,7 +604,7 @@ async fn live_copies_of_ended_instances_are_dropped() {
         if end == "terminate and delete" {
             handle.delete().await.unwrap();
         }
-        LIVE_COPIES[0].until_left().await;
+        LIVE_COPIES[0].until(0).await;
     }
     let read = bench.provider.faults().begun(Method::History);
     // Ended instances do not evict waiting ones from the cache.
@@ -612,7 +630,7 @@ async fn suspend_resume_and_cancel_keep_at_most_one_live_copy() {
     }
     for _ in 0..5 {
         handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
-        copies.until_left().await;
+        copies.until(0).await;
         handle.resume().await.unwrap();
         handle.raise(Signal).await.unwrap();
     }
@@ -620,7 +638,7 @@ async fn suspend_resume_and_cancel_keep_at_most_one_live_copy() {
     handle.wait_for(|status| status.suspension.is_some() || status.status.is_finished()).await.unwrap();
     handle.resume().await.unwrap_or(());
     assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Cancelled);
-    copies.until_left().await;
+    copies.until(0).await;
     assert_eq!(copies.most.load(Ordering::SeqCst), 1);
 }
 
@@ -631,9 +649,7 @@ async fn shutdown_drops_all_live_copies() {
     for n in 0..100 {
         awaits_counted::start(&client, format!("waits-{n}"), 2, 1).await.unwrap();
     }
-    while LIVE_COPIES[2].now() < 100 {
-        tokio::task::yield_now().await;
-    }
+    LIVE_COPIES[2].until(100).await;
     bench.runtime.shutdown().await.unwrap();
     assert_eq!(LIVE_COPIES[2].now(), 0);
 }
@@ -692,8 +708,9 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[activity]
-async fn panics_when_dropped() -> duroxide::Result<()> {
+async fn panics_when_dropped(State(gate): State<Gate>) -> duroxide::Result<()> {
     let _guard = PanicsWhenDropped;
+    gate.arrive();
     std::future::pending().await
 }
 
@@ -708,14 +725,12 @@ async fn times_out_a_panicking_drop(ctx: OrchestrationContext) -> duroxide::Resu
 
 #[tokio::test]
 async fn destructor_panic_at_the_timeout_ends_the_activity() {
-    let test = crate::started().await;
+    let gate = Gate::default();
+    let test = crate::builder().state(gate.clone()).start().await.unwrap();
     let handle = times_out_a_panicking_drop::start(&test.client(), "panics").await.unwrap();
-    let result = tokio::spawn(async move { handle.result().await });
-    while !result.is_finished() {
-        test.advance(Duration::from_secs(6));
-        tokio::task::yield_now().await;
-    }
-    let message = result.await.unwrap().unwrap();
+    gate.until_arrived(1).await;
+    test.advance(Duration::from_secs(6));
+    let message = handle.result().await.unwrap();
     assert_eq!(message, "instance `panics`: of the destructor");
 }
 
@@ -799,11 +814,7 @@ async fn costs_behind_ten_and_ten_thousand<C: Copy>(
     cost: impl Fn() -> C,
 ) -> [(C, C); 2] {
     let handle = long_lived::start(client, "long", counter).await.unwrap();
-    let until = async |length: u64| {
-        while events().await < length {
-            tokio::task::yield_now().await;
-        }
-    };
+    let until = async |length: u64| until_stored(async || events().await >= length).await;
     until(2).await;
     let mut costs = Vec::new();
     for length in [10, 10_000] {
@@ -844,8 +855,8 @@ async fn turn_behind_10_000_events_runs_no_more_statements() {
     let provider = SqliteProvider::open(&path).unwrap();
     let mut options = RuntimeOptions::default();
     options.lease_time = Duration::from_secs(3600);
-    let builder = Runtime::builder().registry(long_lived_registry()).provider(provider.clone()).options(options);
-    let runtime = builder.start().await.unwrap();
+    let builder = Runtime::builder().registry(long_lived_registry()).options(options);
+    let runtime = builder.provider(signalling(provider.clone())).start().await.unwrap();
     let observer = rusqlite::Connection::open(&path).unwrap();
     let events = async || {
         let find = "SELECT coalesce(max(last_event), 0) FROM duroxide_instances";

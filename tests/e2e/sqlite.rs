@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use duroxide::prelude::*;
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
 use duroxide::{ErrorCode, Registry};
+use support::{signalling, until_events, until_stored};
 use tokio::time::timeout;
 
 use crate::activities::{chain, double};
 
 async fn runtime(provider: &SqliteProvider) -> Runtime {
     let registry = Registry::empty().with_activity::<double>().with_orchestration::<chain>();
-    Runtime::builder().provider(provider.clone()).registry(registry).start().await.unwrap()
+    Runtime::builder().provider(signalling(provider.clone())).registry(registry).start().await.unwrap()
 }
 
 #[tokio::test]
@@ -36,9 +37,7 @@ async fn restart_continues_at_the_last_commit() {
     let first = SqliteProvider::open(&path).unwrap();
     let runtime_1 = runtime(&first).await;
     let handle = chain::start(&runtime_1.client(), "chain", 200).await.unwrap();
-    while handle.status().await.unwrap().events.0 < 100 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&handle, 100).await;
     // Like the death of the process: nothing is released.
     drop((handle, runtime_1, first));
     let second = SqliteProvider::open(&path).unwrap();
@@ -71,14 +70,13 @@ async fn ten_thousand_waiting_instances_cost_nothing_and_wake_at_once() {
     let path = folder.path().join("idle.db");
     let provider = SqliteProvider::open(&path).unwrap();
     let registry = Registry::empty().with_orchestration::<rests>();
-    let runtime = Runtime::builder().provider(provider.clone()).registry(registry).start().await.unwrap();
+    let runtime = Runtime::builder().provider(signalling(provider.clone())).registry(registry).start().await.unwrap();
     let client = runtime.client();
     let start = |n| rests::start(&client, format!("rests-{n}"), true).into_future();
     join_all((0..5_000).map(start)).await.into_iter().for_each(|started| drop(started.unwrap()));
     // Half of the instances wait for an event, and half for a child.
-    while scalar(&path, "SELECT count(*) FROM duroxide_instances WHERE last_event = 2") < 10_000 {
-        tokio::task::yield_now().await;
-    }
+    let waiting = || scalar(&path, "SELECT count(*) FROM duroxide_instances WHERE last_event = 2");
+    until_stored(async || waiting() == 10_000).await;
     let nothing = async |time| assert!(timeout(time, std::future::pending::<()>()).await.is_err());
     nothing(Duration::from_millis(500)).await;
     let before = provider.stats();
@@ -108,9 +106,7 @@ async fn foreign_transaction_of_eight_seconds_causes_no_error() {
     let provider = SqliteProvider::open(&path).unwrap();
     let runtime = runtime(&provider).await;
     let running = chain::start(&runtime.client(), "running", 300).await.unwrap();
-    while running.status().await.unwrap().events.0 < 10 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&running, 10).await;
     let other = rusqlite::Connection::open(&path).unwrap();
     // SQLite's lock is not fair: at worst this connection gets it when the chain has ended.
     other.busy_timeout(Duration::from_secs(60)).unwrap();

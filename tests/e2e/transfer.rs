@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use duroxide::client::{InstanceExport, Untyped};
+use duroxide::client::InstanceExport;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
@@ -11,6 +11,7 @@ use duroxide::testing::{TestRuntime, TestRuntimeBuilder, check_history};
 use duroxide::transfer::{Transfer, TransferError, TransferReport};
 use duroxide::{Client, ErrorCode, Filter, Registry};
 use support::schema::Schema;
+use support::{until_events, until_execution};
 
 #[event(name = "transfer-go")]
 struct TransferGo {
@@ -75,21 +76,16 @@ fn with_sleeps<const HOURS: u64>(build: &str) -> TestRuntimeBuilder {
     crate::states(TestRuntime::builder()).registry(registry).build_id(build)
 }
 
-async fn at_event(handle: &Handle<Untyped>, event: u64) {
-    while handle.status().await.map_or(0, |status| status.events.0) < event {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// The hours of a pause: longer than the paused instance would have run.
 const PAUSE: u64 = 60;
 
 /// Makes instances of every state in memory, and stops their node. Returns the storage and the key of the activity.
 async fn all_states() -> MemoryProvider {
-    let test = with_sleeps::<1>("1").start().await.unwrap();
+    let store = MemoryProvider::new();
+    let test = crate::store::memory(with_sleeps::<1>("1"), &store).start().await.unwrap();
     let client = test.client();
     client.start("transfer-sleeps", "suspended", &()).await.unwrap();
-    at_event(&client.handle("suspended"), 2).await;
+    until_events(&client.handle("suspended"), 2).await;
     let test = test.crash().registry(Registry::discover().with_orchestration::<Sleeps<2>>()).build_id("2");
     let test = test.start().await.unwrap();
     let client = test.client();
@@ -105,17 +101,12 @@ async fn all_states() -> MemoryProvider {
     transfer_child::start(&client, "held", 11).await.unwrap().suspend("held").await.unwrap();
     let paused = transfer_child::start(&client, "paused", 9).await.unwrap();
     paused.suspend("for some days").until(client.now() + hours(PAUSE)).await.unwrap();
-    while continued.status().await.unwrap().execution.number < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_execution(&continued, 2).await;
     test.advance(minutes(90));
     let failed = client.handle("waits");
-    while failed.status().await.unwrap().events.0 < 4 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&failed, 4).await;
     let suspended = client.handle("suspended");
     suspended.wait_for(|status| status.status == InstanceStatus::Suspended).await.unwrap();
-    let store = test.provider().clone();
     test.shutdown().await.unwrap();
     store
 }

@@ -3,6 +3,7 @@
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::{Client, Registry};
+use support::{signalling, until_events, until_stored};
 
 #[event]
 struct Next {
@@ -73,7 +74,7 @@ fn next(version: &str) -> Next {
 }
 
 async fn node(provider: &MemoryProvider, registry: Registry) -> Runtime {
-    Runtime::builder().provider(provider.clone()).registry(registry).start().await.unwrap()
+    Runtime::builder().provider(signalling(provider.clone())).registry(registry).start().await.unwrap()
 }
 
 #[tokio::test]
@@ -103,9 +104,7 @@ async fn running_instance_changes_version_only_when_it_continues() {
     let mut handles = Vec::new();
     for id in ["stays", "latest", "same", "exact", "back"] {
         let handle = start(id).await.unwrap();
-        while handle.status().await.unwrap().version.is_none() {
-            tokio::task::yield_now().await;
-        }
+        until_stored(async || handle.status().await.unwrap().version.is_some()).await;
         handles.push(handle);
     }
     runtime.shutdown().await.unwrap();
@@ -143,9 +142,7 @@ async fn node_claims_only_registered_versions() {
     assert_eq!(unclaimed.what, "orchestration step 2.0.0");
     let moves = client.start("step", "moves", &Vec::<u64>::new()).await.unwrap();
     moves.raise(next("2.0.0")).await.unwrap();
-    while moves.status().await.unwrap().unclaimed.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_stored(async || moves.status().await.unwrap().unclaimed.is_some()).await;
     assert_eq!(moves.status().await.unwrap().execution.number, 2);
     for handle in [&new, &moves] {
         handle.raise(Next { version: None }).await.unwrap();
@@ -221,9 +218,7 @@ async fn renamed_functions_and_inputs_with_a_new_field_replay() {
     let activities = || Registry::empty().with_activity::<reserve_seat>();
     let before = node(&provider, activities().with_orchestration::<Travels>()).await;
     let handle = before.client().start("travels", "trip", &OldTrip { to: "Rome".to_owned() }).await.unwrap();
-    while handle.status().await.unwrap().events.0 < 4 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&handle, 4).await;
     before.shutdown().await.unwrap();
     let after = node(&provider, activities().with_orchestration::<journey>()).await;
     let handle = journey::handle(&after.client(), "trip");
@@ -236,14 +231,12 @@ async fn renamed_functions_and_inputs_with_a_new_field_replay() {
 async fn another_build_claims_waiting_and_unstarted_instances() {
     let provider = MemoryProvider::new();
     let build = async |id: &str| {
-        let builder = Runtime::builder().provider(provider.clone()).registry(old()).build_id(id);
+        let builder = Runtime::builder().provider(signalling(provider.clone())).registry(old()).build_id(id);
         builder.start().await.unwrap()
     };
     let first = build("1").await;
     let waiting = first.client().start("step", "waiting", &Vec::<u64>::new()).await.unwrap();
-    while waiting.status().await.unwrap().events.0 < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&waiting, 2).await;
     let client = Client::new(provider.clone());
     provider.kill(client.nodes().await.unwrap()[0].epoch);
     drop(first);

@@ -40,6 +40,7 @@ async fn writes_that_wait_together_are_one_transaction() {
         tokio::spawn(async move { provider.submit(vec![start(&format!("i{n}"), None)]).await })
     });
     let starts: Vec<_> = starts.collect();
+    // Each task submits its start in its first step.
     tokio::task::yield_now().await;
     third.execute_batch("ROLLBACK").expect("unlock");
     for start in starts {

@@ -10,6 +10,8 @@ use duroxide::{InstanceId, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::signalling;
+
 /// A method of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -273,9 +275,9 @@ pub struct FaultyLayer {
     has_admin: bool,
 }
 
-/// Makes a provider that injects faults into the calls of another one.
+/// Makes a provider that injects faults into the calls of another one, and signals its writes.
 pub fn faulty(inner: impl Provider) -> FaultyProvider {
-    Layered(FaultyLayer { inner: Arc::new(inner), faults: Faults::default(), has_admin: true })
+    Layered(FaultyLayer { inner: Arc::new(signalling(inner)), faults: Faults::default(), has_admin: true })
 }
 
 /// Like [`faulty`], for a provider that seems to have no [`Admin`].

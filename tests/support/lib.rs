@@ -13,5 +13,9 @@ pub mod random;
 pub mod recorder;
 pub mod schema;
 pub mod stored;
+mod writes;
 
 pub use faulty::{Events, Fault, Faults, FaultyLayer, FaultyProvider, Method, faulty, without_admin};
+pub use writes::{
+    SignallingLayer, SignallingProvider, signalling, until_events, until_execution, until_started, until_stored,
+};

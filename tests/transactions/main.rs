@@ -27,6 +27,7 @@ fn lite_debit(tx: &mut Tx<'_>, ctx: ActivityContext, State(runs): State<Runs>, h
     match how.as_str() {
         "fails once" if run == 0 => return Err(duroxide::Error::new("declined")),
         "waits" if run == 0 => {
+            // Asks again and again, as code that computes does.
             while !ctx.is_cancelled() {
                 std::thread::yield_now();
             }

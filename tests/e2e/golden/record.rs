@@ -6,11 +6,13 @@ use duroxide::client::Note;
 use duroxide::error::UnreadMessage;
 use duroxide::id::EventId;
 use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{TestRuntime, VirtualClock};
 use duroxide::transfer::Transfer;
 use duroxide::{Client, Handle};
 use support::schema::Schema;
+use support::{signalling, until_events, until_execution, until_started};
 
 use super::file::{History, folder};
 use super::programs::*;
@@ -28,6 +30,12 @@ async fn save_finished<O>(name: &str, handle: Handle<O>) {
     save(name, &handle).await;
 }
 
+/// Starts a runtime whose state is in memory.
+async fn runtime() -> TestRuntime {
+    let builder = TestRuntime::builder().registry(registry()).tags(["served"]);
+    crate::store::memory(builder, &MemoryProvider::new()).start().await.unwrap()
+}
+
 fn word(text: &str) -> Word {
     Word { text: text.to_owned() }
 }
@@ -35,7 +43,7 @@ fn word(text: &str) -> Word {
 #[tokio::test]
 #[ignore = "writes files, run by hand"]
 async fn record_histories() {
-    let test = TestRuntime::builder().registry(registry()).tags(["served"]).start().await.unwrap();
+    let test = runtime().await;
     let client = test.client();
     let called = activities::start(&client, "activities", 7).await.unwrap();
     assert_eq!(called.result().await.unwrap().len(), 10);
@@ -51,9 +59,7 @@ async fn record_histories() {
     let alone = waits::start(&client, "waits alone").await.unwrap();
     alone.raise(Number { n: 6 }).await.unwrap();
     let speaks_late = async {
-        while alone.status().await.unwrap().events.0 < 11 {
-            tokio::task::yield_now().await;
-        }
+        until_events(&alone, 11).await;
         alone.raise(word("last")).await.unwrap();
     };
     join!(alone.wait(), speaks_late).0.unwrap();
@@ -69,13 +75,9 @@ async fn record_histories() {
     save_finished("returns-err", returns_err::start(&client, "returns-err").await.unwrap()).await;
     let parent = watches::start(&client, "watches").await.unwrap();
     let child = |n: u32| client.handle(format!("golden-watched-{n}"));
-    while child(1).status().await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    until_started(&child(1)).await;
     child(1).terminate("an operator's wish").await.unwrap();
-    while child(2).status().await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    until_started(&child(2)).await;
     child(2).cancel("an operator's wish").await.unwrap();
     save_finished("watches", parent).await;
     save_finished("too-long", too_long::start(&client, "too-long").await.unwrap()).await;
@@ -108,7 +110,7 @@ async fn record_histories() {
 #[tokio::test]
 #[ignore = "writes files, run by hand"]
 async fn record_later_formats() {
-    let test = TestRuntime::builder().registry(registry()).tags(["served"]).start().await.unwrap();
+    let test = runtime().await;
     let client = test.client();
     let headed = listener::start(&client, "format-2-headers").await.unwrap();
     headed.raise(word("headed")).header("traceparent", "00-1").await.unwrap();
@@ -127,9 +129,7 @@ async fn record_later_formats() {
     save_finished("format-6-failures", activities::start(&client, "format-6", 7).await.unwrap()).await;
     let dropped = sleeper::start(&client, "format-6-dropped").await.unwrap();
     dropped.raise_named("golden-number", &"no number").await.unwrap();
-    while dropped.status().await.unwrap().events.0 < 3 {
-        tokio::task::yield_now().await;
-    }
+    until_events(&dropped, 3).await;
     dropped.drop_message(UnreadMessage::Recorded(EventId(3))).await.unwrap();
     dropped.cancel("not needed").await.unwrap();
     save_finished("format-6-dropped-event", dropped).await;
@@ -165,13 +165,10 @@ async fn record_database() {
     let clock = VirtualClock::new();
     let client = Client::new(provider.clone()).with_clock(clock.clone());
     let node = async |registry: duroxide::Registry| {
-        Runtime::builder().provider(provider.clone()).clock(clock.clone()).registry(registry).start().await.unwrap()
+        let builder = Runtime::builder().provider(signalling(provider.clone())).clock(clock.clone());
+        builder.registry(registry).start().await.unwrap()
     };
-    let events = async |id: &str, n: u64| {
-        while client.handle(id).status().await.unwrap().events.0 < n {
-            tokio::task::yield_now().await;
-        }
-    };
+    let events = async |id: &str, n: u64| until_events(&client.handle(id), n).await;
     let runtime = node(registry()).await;
     let long = "x".repeat(4000);
     let done = orders::start(&client, "completed", long.clone()).await.unwrap();
@@ -191,9 +188,7 @@ async fn record_database() {
     for n in 1..=3 {
         counted.raise(Number { n }).await.unwrap();
     }
-    while counted.status().await.unwrap().execution.number < 4 {
-        tokio::task::yield_now().await;
-    }
+    until_execution(&counted, 4).await;
     events("continued", 2).await;
     let suspended = reads_number::start(&client, "suspended").await.unwrap();
     suspended.raise_named("golden-number", &"no number").await.unwrap();
