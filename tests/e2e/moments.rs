@@ -342,6 +342,22 @@ async fn late_refused_message_does_not_reach_the_next_instance() {
 }
 
 #[tokio::test]
+async fn result_of_a_terminated_instance_waits_for_no_commit() {
+    let bench = Bench::new().await;
+    let faults = bench.provider.faults();
+    let handle = awaits_signal::start(&bench.runtime.client(), "id").await.unwrap();
+    until_events(&handle, 2).await;
+    let begun = faults.begun(Method::Commit);
+    faults.hold(Method::Commit);
+    handle.raise(Signal).await.unwrap();
+    faults.until_begun(Method::Commit, begun + 1).await;
+    handle.terminate("enough").await.unwrap();
+    let end = tokio::time::timeout(seconds(10), handle.wait()).await;
+    assert_eq!(end.expect("it waits for the commit").unwrap(), InstanceStatus::Terminated);
+    faults.release(Method::Commit);
+}
+
+#[tokio::test]
 async fn replacement_during_an_unanswered_commit_is_not_lost() {
     let bench = Bench::new().await;
     let faults = bench.provider.faults();

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 static WRITES: LazyLock<watch::Sender<()>> = LazyLock::new(watch::Sender::default);
 
 /// Waits until the stored state meets a condition, which is checked again after each write. The providers that write must be
-/// [`signalling`].
+/// [`signalling`]. Writes of [`Admin`] are not signalled.
 pub async fn until_stored(condition: impl AsyncFn() -> bool) {
     let mut writes = WRITES.subscribe();
     while !condition().await {
@@ -47,15 +47,23 @@ pub fn signalling(inner: impl Provider) -> SignallingProvider {
     Layered(SignallingLayer(Arc::new(inner)))
 }
 
-/// Signals a write after the call.
+/// Signals a write when it is dropped.
+struct Signal;
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        WRITES.send_replace(());
+    }
+}
+
+/// Signals a write after the call, also if its future is dropped: the call may have been carried out.
 fn written<'a, T>(call: BoxFuture<'a, T>) -> BoxFuture<'a, T>
 where
     T: Send + 'a,
 {
     Box::pin(async move {
-        let answer = call.await;
-        WRITES.send_replace(());
-        answer
+        let _signal = Signal;
+        call.await
     })
 }
 

@@ -1,4 +1,5 @@
 //! Structs of all forms and enums; serde derives are added where they are missing.
+#![deny(nonstandard_style)]
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,47 @@ enum Reading {
 #[derive(Debug, PartialEq)]
 struct r#Ref(std::collections::BTreeMap<String, (u8, bool)>);
 
+/// An attribute of serde that depends on a condition.
+#[event]
+struct Conditional {
+    #[cfg_attr(all(), serde(rename = "n"))]
+    number: u8,
+}
+
+/// A type with the name of a type parameter of serde's functions, within an event with another one.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct S(u8);
+
+#[event]
+#[derive(Debug, PartialEq)]
+struct D {
+    s: S,
+}
+
+/// Without its condition, no field is left.
+#[event]
+enum Absent {
+    Left,
+    #[cfg(any())]
+    Right {
+        absent: Missing,
+    },
+}
+
+/// Its names break a lint that its author allows.
+#[event]
+#[allow(non_snake_case)]
+struct Camel {
+    approvedBy: String,
+}
+
+/// A lifetime of its own in a field, and a name that breaks a lint.
+#[event]
+#[allow(non_camel_case_types)]
+enum camel {
+    bound(std::marker::PhantomData<for<'a> fn(&'a u8)>),
+}
+
 /// `Self` is the event.
 #[event]
 struct Linked {
@@ -91,6 +133,15 @@ fn main() {
     }
     assert_eq!(serde_json::to_string(&Ref([("a".into(), (1, true))].into())).expect("written"), r#"{"a":[1,true]}"#);
     assert_eq!(name::<Ref>(), "Ref");
-    assert!(Linked { next: None }.next.is_none());
+    assert_eq!(serde_json::to_string(&Conditional { number: 1 }).expect("written"), r#"{"n":1}"#);
+    let read: D = serde_json::from_str(r#"{"s":2}"#).expect("read");
+    assert_eq!((serde_json::to_string(&read).expect("written"), read), (r#"{"s":2}"#.to_owned(), D { s: S(2) }));
+    assert_eq!(serde_json::to_string(&Absent::Left).expect("written"), r#""Left""#);
+    assert_eq!(Camel { approvedBy: "a".into() }.approvedBy, "a");
+    assert_eq!(serde_json::to_string(&camel::bound(Default::default())).expect("written"), r#"{"bound":null}"#);
+    let linked = Linked { next: Some(Box::new(Linked { next: None })) };
+    let json = serde_json::to_string(&linked).expect("written");
+    assert_eq!(json, r#"{"next":{"next":null}}"#);
+    assert!(serde_json::from_str::<Linked>(&json).expect("read").next.is_some());
     let _ = (Tuple(1, String::new()).clone(), OwnDerives { inner: 1 }.inner, HalfDerived(1).0);
 }

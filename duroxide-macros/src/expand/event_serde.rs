@@ -6,10 +6,15 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Data, DeriveInput, Field, Fields, Index, Member, Type, Visibility};
 
-use crate::expand::with_trait;
+use crate::expand::{local, with_trait};
 
 /// The attribute that names the module of all generated paths, as in `#[__private_path(::duroxide::__private)]`.
 const PATH: &str = "__private_path";
+
+/// Returns the lints that judge names and types of the user a second time.
+fn lints() -> TokenStream {
+    quote!(deprecated, nonstandard_style, clippy::all, clippy::pedantic)
+}
 
 /// Returns the attribute that the derives below need.
 pub(crate) fn path_attribute(private: &TokenStream) -> TokenStream {
@@ -17,8 +22,9 @@ pub(crate) fn path_attribute(private: &TokenStream) -> TokenStream {
     quote!(#[#name(#private)])
 }
 
-/// Returns true if a copy of the type is read and written as the type is: there is no attribute of serde, and each field
-/// has a type that means the same elsewhere. Without a field there is nothing to copy.
+/// Returns true if a copy of the type is read and written as the type is: it has no attribute of serde, none that is not
+/// known yet, and no representation that forbids references to fields; and no type of a field contains `Self`. Without a
+/// field there is nothing to copy.
 pub(crate) fn suits(item: &DeriveInput) -> bool {
     let variants: Vec<_> = match &item.data {
         Data::Enum(data) => data.variants.iter().flat_map(|variant| &variant.attrs).collect(),
@@ -26,7 +32,7 @@ pub(crate) fn suits(item: &DeriveInput) -> bool {
     };
     let shapes = shapes(&item.data);
     let fields: Vec<_> = shapes.iter().flat_map(|(_, fields)| fields.iter()).collect();
-    let is_free = |attr: &Attribute| !attr.path().is_ident("serde");
+    let is_free = |attr: &Attribute| !["serde", "cfg_attr", "repr"].iter().any(|name| attr.path().is_ident(name));
     item.attrs.iter().chain(variants).all(is_free)
         && fields.iter().all(|field| field.attrs.iter().all(is_free) && !names_self(field.ty.to_token_stream()))
         && !fields.is_empty()
@@ -39,29 +45,30 @@ pub(crate) fn serialize(item: TokenStream) -> TokenStream {
         Err(error) => return error.into_compile_error(),
     };
     let (private, ident) = (&event.private, &event.item.ident);
-    let serde = quote!(#private::serde);
+    let (serde, to) = (quote!(#private::serde), local("to"));
+    let lints = lints();
     let parts = event.parts().map(|Part { name, ty, storable }| {
         quote! {
-            struct #name<'a>(&'a #ty);
+            struct #name<'__a>(&'__a #ty);
             #[automatically_derived]
             impl #serde::Serialize for #name<'_> {
-                fn serialize<S: #serde::Serializer>(&self, to: S) -> ::core::result::Result<S::Ok, S::Error> {
-                    #storable::__serialize(self.0, to)
+                fn serialize<__S: #serde::Serializer>(&self, #to: __S) -> ::core::result::Result<__S::Ok, __S::Error> {
+                    #storable::__serialize(self.0, #to)
                 }
             }
         }
     });
-    let copy = event.copy("Serialize", &quote!(<'a>));
+    let copy = event.copy("Serialize", &event.parts().next().map(|_| quote!(<'__a>)).unwrap_or_default());
     let arms = event.arms(&quote!(Self), &quote!(#ident), |name, field| (quote!(#field), quote!(#name(#field))));
     quote! {
-        #[allow(deprecated)]
+        #[allow(#lints)]
         const _: () = {
             #(#parts)*
             #[automatically_derived]
             impl #serde::Serialize for #ident {
-                fn serialize<S: #serde::Serializer>(&self, to: S) -> ::core::result::Result<S::Ok, S::Error> {
+                fn serialize<__S: #serde::Serializer>(&self, #to: __S) -> ::core::result::Result<__S::Ok, __S::Error> {
                     #copy
-                    #serde::Serialize::serialize(&match self { #(#arms),* }, to)
+                    #serde::Serialize::serialize(&match self { #(#arms),* }, #to)
                 }
             }
         };
@@ -75,14 +82,15 @@ pub(crate) fn deserialize(item: TokenStream) -> TokenStream {
         Err(error) => return error.into_compile_error(),
     };
     let (private, ident) = (&event.private, &event.item.ident);
-    let serde = quote!(#private::serde);
+    let (serde, from, copied) = (quote!(#private::serde), local("from"), local("copied"));
+    let lints = lints();
     let parts = event.parts().map(|Part { name, ty, storable }| {
         quote! {
             struct #name(#ty);
             #[automatically_derived]
-            impl<'de> #serde::Deserialize<'de> for #name {
-                fn deserialize<D: #serde::Deserializer<'de>>(from: D) -> ::core::result::Result<Self, D::Error> {
-                    #storable::__deserialize(from).map(Self)
+            impl<'__de> #serde::Deserialize<'__de> for #name {
+                fn deserialize<__D: #serde::Deserializer<'__de>>(#from: __D) -> ::core::result::Result<Self, __D::Error> {
+                    #storable::__deserialize(#from).map(Self)
                 }
             }
         }
@@ -90,15 +98,15 @@ pub(crate) fn deserialize(item: TokenStream) -> TokenStream {
     let copy = event.copy("Deserialize", &TokenStream::new());
     let arms = event.arms(&quote!(#ident), &quote!(Self), |name, field| (quote!(#name(#field)), quote!(#field)));
     quote! {
-        #[allow(deprecated)]
+        #[allow(#lints)]
         const _: () = {
             #(#parts)*
             #[automatically_derived]
-            impl<'de> #serde::Deserialize<'de> for #ident {
-                fn deserialize<D: #serde::Deserializer<'de>>(from: D) -> ::core::result::Result<Self, D::Error> {
+            impl<'__de> #serde::Deserialize<'__de> for #ident {
+                fn deserialize<__D: #serde::Deserializer<'__de>>(#from: __D) -> ::core::result::Result<Self, __D::Error> {
                     #copy
-                    let copy = #serde::Deserialize::deserialize(from)?;
-                    ::core::result::Result::Ok(match copy { #(#arms),* })
+                    let #copied = #serde::Deserialize::deserialize(#from)?;
+                    ::core::result::Result::Ok(match #copied { #(#arms),* })
                 }
             }
         };
@@ -136,8 +144,8 @@ impl Event {
         })
     }
 
-    /// Returns the copy, with serde's own derive. It has the name of the type, which is in the errors of serde, and is
-    /// inside of a function, so that the types of the fields do not mean the copy.
+    /// Returns the copy, with serde's own derive. It has the name of the type, because serde's errors contain it. It is
+    /// defined inside a function, where the types of the fields cannot resolve to it.
     fn copy(&self, derive: &str, generics: &TokenStream) -> TokenStream {
         let (private, ident) = (&self.private, &self.item.ident);
         let mut index = 0;
@@ -187,7 +195,7 @@ impl Event {
             let (mut patterns, mut values) = (Vec::new(), Vec::new());
             for (member, named) in fields.iter().enumerate() {
                 let member = named.ident.clone().map_or_else(|| Member::Unnamed(Index::from(member)), Member::Named);
-                let (pattern, value) = field(&part(index), &format_ident!("field{index}"));
+                let (pattern, value) = field(&part(index), &local(&format!("field{index}")));
                 patterns.push(quote!(#member: #pattern));
                 values.push(quote!(#member: #value));
                 index += 1;
@@ -213,10 +221,10 @@ fn shapes(data: &Data) -> Vec<(Option<&Ident>, &Fields)> {
     }
 }
 
-/// Returns true if a type contains `Self`, which is another type in the struct of a part.
+/// Returns true if a type contains `Self`, which is another type in the struct of a part, or a macro, which may expand to it.
 fn names_self(ty: TokenStream) -> bool {
     ty.into_iter().any(|token| match token {
         proc_macro2::TokenTree::Group(group) => names_self(group.stream()),
-        token => token.to_string() == "Self",
+        token => matches!(&*token.to_string(), "Self" | "!"),
     })
 }

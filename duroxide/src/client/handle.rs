@@ -466,7 +466,7 @@ impl Client {
     fn finished<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<Arc<Finished>, ClientError>> {
         Box::pin(async move {
             let mut wait = Wait::new(self, id);
-            // An instance that is live on the local node has not finished, so the storage is not read while it is.
+            // While the live copy of the local node is up to date, the instance has not finished, and the storage is not read.
             let mut end = wait.while_live_here().await;
             let mut awaited = None::<Identity>;
             loop {

@@ -96,8 +96,8 @@ impl Node {
         }
     }
 
-    /// Drops the live copy of an instance that was ended or removed from outside, and requests work at once, since the
-    /// answer brings the cancellations of its activities.
+    /// Drops the live copy of an instance that was ended, paused, replaced or removed from outside, and requests work at once,
+    /// since the answer brings the cancellations of its activities.
     pub(super) fn instance_ended(&mut self, instance: InstanceId) {
         let follow_up = self.live.ended(instance);
         self.follow_up(follow_up);

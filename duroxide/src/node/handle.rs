@@ -94,8 +94,8 @@ impl NodeHandle {
         self.send_if_owner(submitted.owner, Command::Create(Box::new(new), submitted, self.clock.hold()));
     }
 
-    /// Returns a receiver that resolves once the instance is not live on the node: at once if it is not live, and not
-    /// before its end is committed.
+    /// Returns a receiver that resolves once the instance is not live on the node, at once if it is not live, or once its
+    /// live copy is behind the storage. An end by the node itself is committed before.
     pub(crate) fn until_not_live(&self, instance: &InstanceId) -> oneshot::Receiver<ClockHold> {
         let (watcher, until_ended) = LivenessWatcher::new(self.clock.clone());
         self.send(Command::Watch(instance.clone(), watcher, self.clock.hold()));

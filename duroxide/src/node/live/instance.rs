@@ -26,8 +26,8 @@ pub(in crate::node) struct LiveInstance {
     /// The last event that is committed.
     pub(in crate::node) committed: EventId,
     pub(super) state: LiveState,
-    /// True if an answer has shown, while a turn was in flight, that the stored instance was replaced, or was advanced by
-    /// another node.
+    /// True if the stored instance was ended, paused, replaced, or advanced by another node while a turn was in flight: then
+    /// the copy is dropped when the turn ends.
     pub(super) is_stale: bool,
     /// The claim by which the node owns it.
     pub(super) claim: u64,
@@ -247,6 +247,12 @@ impl LiveInstance {
     pub(super) fn next_timer(&self) -> Option<Timer> {
         let ((by, _), message) = self.timers.first_key_value()?;
         Some(Timer { by: *by, due: message.visible_at.unwrap_or(*by) })
+    }
+
+    /// Marks the copy as stale. Clients that wait until the instance is not live read the storage, which is ahead of it.
+    pub(super) fn mark_stale(&mut self) {
+        self.is_stale = true;
+        self.watchers.clear();
     }
 
     /// Adds a client that waits until the instance is no longer live.

@@ -195,7 +195,7 @@ impl LiveInstances {
     fn reload(&mut self, instance: &InstanceId) -> FollowUp {
         let Some(live) = self.by_id.get_mut(instance) else { return FollowUp::Nothing };
         if live.state.is_in_flight() {
-            live.is_stale = true;
+            live.mark_stale();
             return FollowUp::Nothing;
         }
         FollowUp::Load(instance.clone(), self.remove(instance))
@@ -283,10 +283,10 @@ impl LiveInstances {
         self.timers.clock_was_set(step);
     }
 
-    /// Resolves a watcher once the instance is not live; at once if it is not.
+    /// Resolves a watcher once the instance is not live, or its copy is stale; at once if it is so.
     pub(super) fn watch(&mut self, instance: &InstanceId, watcher: LivenessWatcher) {
         // The watcher resolves when it is dropped.
-        if let Some(live) = self.by_id.get_mut(instance) {
+        if let Some(live) = self.by_id.get_mut(instance).filter(|live| !live.is_stale) {
             live.watch(watcher);
         }
     }
@@ -374,9 +374,9 @@ impl LiveInstances {
         FollowUp::StoreOutcomes(outcomes)
     }
 
-    /// Drops the live copy of an instance that was ended, replaced or removed from outside, and loads the instance that has
-    /// the id now. A turn that runs is dropped too, since it may never end; a commit on the way is answered first, since a
-    /// node has one turn of an instance on the way at a time.
+    /// Drops the live copy of an instance that was ended, paused, replaced or removed from outside, and loads the instance
+    /// that has the id now. A turn that runs is dropped too, since it may never end. While a commit is in flight, the copy is
+    /// stale instead: a node has at most one commit of an instance in flight.
     pub(super) fn ended(&mut self, instance: InstanceId) -> FollowUp {
         match self.by_id.get(&instance).map(|live| &live.state) {
             None => FollowUp::Nothing,

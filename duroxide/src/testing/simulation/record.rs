@@ -544,13 +544,13 @@ fn event_name(message: &MessageRow) -> Option<String> {
     }
 }
 
-/// Returns true if a message requests its instance to cancel or terminate.
+/// Returns true if a message requests the cancellation or termination of its instance.
 fn is_close(message: &MessageRow) -> bool {
     let input = serde_json::from_str::<Input>(&message.data);
     matches!(input, Ok(Input::CancelRequested { .. } | Input::TerminateRequested { .. }))
 }
 
-/// Returns true if an event requests its instance to cancel or terminate.
+/// Returns true if an event requests the cancellation or termination of its instance.
 pub(super) fn requests_end(event: &HistoryEvent) -> bool {
     match &event.kind {
         EventKind::Input(Input::Started(started)) => started.request.is_some(),
