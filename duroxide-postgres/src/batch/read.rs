@@ -59,7 +59,7 @@ const RESERVE: &str = "
     ON CONFLICT (id) DO NOTHING RETURNING id, seq, identity";
 
 const READ_FINISHED: &str = "
-    SELECT seq, id, identity, name, version, status, execution, last_event, updated_at, finished_at, last_commit
+    SELECT seq, id, identity, name, version, status, execution, last_event, updated_at, finished_at, last_commit, cause
     FROM instances i WHERE id = ANY ($1::text[]) AND NOT EXISTS (SELECT 1 FROM live l WHERE l.seq = i.seq)";
 
 const READ_MESSAGES: &str = "
@@ -490,6 +490,7 @@ fn basis(row: &Row) -> Result<Instance, Fault> {
         execution: natural(row, "execution")?,
         last_event: EventId(natural(row, "last_event")?),
         last_commit: row.try_get::<_, Option<_>>("last_commit")?.map(CommitId),
+        cause: row.try_get("cause")?,
         origin: Origin::Finished,
         ..Instance::new(row.try_get("seq")?, identity(row, "identity")?, name, version, time(row, "updated_at")?)
     })
@@ -505,7 +506,6 @@ fn live(row: &Row) -> Result<Instance, Fault> {
         stored: row.try_get("stored")?,
         crashes: crashes(row)?,
         suspension: row.try_get("rejected")?,
-        cause: row.try_get("cause")?,
         waits: waits(row)?,
         origin: Origin::Live(status),
         ..basis(row)?

@@ -13,6 +13,7 @@ use crate::provider::*;
 list![with_admin:
     waits_last_until_the_next_turn,
     causes_last_as_long_as_what_they_explain,
+    a_detached_activity_leaves_the_cause_of_its_failed_instance,
     instances_are_found_and_counted_by_their_waits,
     instances_stuck_by_one_cause_are_one_group,
     instances_are_found_by_the_code_of_their_suspension,
@@ -99,6 +100,29 @@ async fn causes_last_as_long_as_what_they_explain(world: World) {
     assert!(done.iter().all(Result::is_ok), "{done:?}");
     assert_eq!(world.record("suspended").await.cause, None, "a resume removes it");
     assert_eq!(world.record("terminated").await.cause, None);
+}
+
+async fn a_detached_activity_leaves_the_cause_of_its_failed_instance(world: World) {
+    let node = world.join().await;
+    let failed = async |name: &str| {
+        world.start_owned(&node, name).await;
+        let activities = vec![NewActivity { detached: true, eager: true, ..new_activity(1, 1) }];
+        let failed = Then::Finish { status: InstanceStatus::Failed };
+        node.turn(Turn { activities, cause: cause("gateway #"), ..ending(name, 1, 0, failed) }).await.expect("finish");
+    };
+    let writes = [outcome(tenure("outcome", 1, 0)), retry(tenure("retry", 1, 0), 4), park(tenure("park", 1, 0))];
+    for (name, write) in ["outcome", "retry", "park"].into_iter().zip(writes) {
+        failed(name).await;
+        node.commit(write).await.expect("a write of its activity");
+        assert_eq!(world.record(name).await.cause, cause("gateway #"), "{name}");
+    }
+    world.resume("park").await.expect("resume");
+    assert_eq!(world.record("park").await.cause, cause("gateway #"), "its activity runs again");
+    // Another build can run the activity.
+    world.join_as(&info("b")).await;
+    failed("left").await;
+    node.commit(park(tenure("left", 1, 0))).await.expect("park");
+    assert_eq!(world.record("left").await.cause, cause("gateway #"), "its activity is left to another build");
 }
 
 /// Schedules activities 1 to `n` of an instance, which the node runs at once.
