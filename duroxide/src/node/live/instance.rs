@@ -58,12 +58,12 @@ pub(super) enum LiveState {
     Loading,
     /// A turn runs.
     Busy,
-    /// The commit of a turn is on the way.
+    /// The commit of a turn is in flight.
     Committing,
 }
 
 impl LiveState {
-    /// Returns true while a turn runs or its commit is on the way.
+    /// Returns true while a turn runs or its commit is in flight.
     pub(super) fn is_in_flight(&self) -> bool {
         matches!(self, Self::Busy | Self::Committing)
     }

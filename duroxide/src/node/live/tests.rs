@@ -252,7 +252,7 @@ fn commit_of_an_ended_instance_is_answered_first() {
     let (mut live, execution) = busy();
     let stored = stored(&live, &execution);
     live.current(&execution.instance, stored.generation).expect("live").begin_commit();
-    assert!(matches!(live.ended(execution.instance.clone()), FollowUp::Nothing), "one turn is on the way at a time");
+    assert!(matches!(live.ended(execution.instance.clone()), FollowUp::Nothing), "one commit is in flight at a time");
     let follow_up = live.turn_stored(&turn(&execution, Then::Continue), stored);
     assert!(matches!(follow_up, FollowUp::Load(instance, _) if instance == execution.instance));
     assert!(!live.contains(&execution.instance));
