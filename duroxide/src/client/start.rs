@@ -151,35 +151,56 @@ impl Start {
     /// Boxed, so that it is compiled once and not for every orchestration.
     fn run(self) -> BoxFuture<'static, Result<(Client, InstanceId), ClientError>> {
         let span = spans::start(&self.id, &self.name);
+        let checked = match span.in_scope(|| self.check()) {
+            Ok(checked) => checked,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
         let run = async move {
-            let CheckedStart { client, mut new, if_exists, now } = self.check()?;
-            let (instance, name) = (new.instance.clone(), new.name.clone());
-            // The node of this process, if it will own the instance.
-            let owner = client.local.as_ref().filter(|local| local.accepts_start(&name, new.version.as_ref()));
-            new.eager = owner.is_some();
-            let _hold = client.clock.hold();
-            // The commit of the first turn may create the instance, except if the submission also writes an entry of the
-            // audit. With `Attach` or `Replace` a taken id is expected, so the first turn is not run just to discover it.
-            let is_plain = client.note.is_none() && if_exists == IfExists::Error && new.start.visible_at.is_none();
-            if let Some(owner) = owner.filter(|_| is_plain)
-                && owner.start(new.clone()).await
-            {
-                return Ok((client, instance));
+            let _hold = checked.client.clock.hold();
+            if checked.start_here().await {
+                return Ok((checked.client, checked.new.instance));
             }
-            let lease = client.local.as_ref().map(NodeHandle::lease);
-            let request = StartRequest { new: new.clone(), if_exists, lease, time: now, resent: false };
-            let act = Act { detail: Some(&name), ..Act::named("start") };
-            let submission = client.audited(act, Submission::Start(request));
-            let submitted = client.submit_for(owner, &instance, submission).await?;
-            if !submitted.written {
-                client.check_attached(&instance, &name).await?;
-            }
-            if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
-                local.create(submitted, new);
-            }
-            Ok((client, instance))
+            // Boxed on its own, because its future is large, and most starts do not need it.
+            Box::pin(checked.submit()).await
         };
         Box::pin(run.instrument(span))
+    }
+}
+
+impl CheckedStart {
+    /// Returns the node of this process, if it will own the instance.
+    fn owner(&self) -> Option<&NodeHandle> {
+        let version = self.new.version.as_ref();
+        self.client.local.as_ref().filter(|local| local.accepts_start(&self.new.name, version))
+    }
+
+    /// Lets the node of this process create the instance with the commit of its first turn. Returns true if it has.
+    async fn start_here(&self) -> bool {
+        let Self { client, new, if_exists, .. } = self;
+        // Only a submission can write an entry of the audit as well. With `Attach` or `Replace` a taken id is expected, so
+        // the first turn is not run just to discover it.
+        let is_plain = client.note.is_none() && *if_exists == IfExists::Error && new.start.visible_at.is_none();
+        let Some(owner) = self.owner().filter(|_| is_plain) else { return false };
+        owner.start(Box::new(NewInstance { eager: true, ..new.clone() })).await
+    }
+
+    async fn submit(mut self) -> Result<(Client, InstanceId), ClientError> {
+        self.new.eager = self.owner().is_some();
+        let Self { client, new, if_exists, now } = self;
+        let (instance, name) = (new.instance.clone(), new.name.clone());
+        let local = client.local.as_ref();
+        let request =
+            StartRequest { new: new.clone(), if_exists, lease: local.map(NodeHandle::lease), time: now, resent: false };
+        let act = Act { detail: Some(&name), ..Act::named("start") };
+        let submission = client.audited(act, Submission::Start(request));
+        let submitted = client.submit_for(local.filter(|_| new.eager), &instance, submission).await?;
+        if !submitted.written {
+            client.check_attached(&instance, &name).await?;
+        }
+        if let Some(local) = local.filter(|_| submitted.written) {
+            local.create(submitted, new);
+        }
+        Ok((client, instance))
     }
 }
 

@@ -78,9 +78,9 @@ impl NodeHandle {
 
     /// Starts an instance whose code the node has. Returns true once it is stored; on false, the caller stores the
     /// start.
-    pub(crate) async fn start(&self, new: NewInstance) -> bool {
+    pub(crate) async fn start(&self, new: Box<NewInstance>) -> bool {
         let (stored, answer) = oneshot::channel();
-        let sent = self.send(Command::Start(PendingStart { new: Box::new(new), stored }));
+        let sent = self.send(Command::Start(PendingStart { new, stored }));
         sent && answer.await.is_ok()
     }
 

@@ -25,7 +25,8 @@ pub(super) struct TurnFacts {
 }
 
 impl TurnFacts {
-    /// Returns the facts to be logged; `None` if the turn neither begins nor ends an execution, and no limit has passed.
+    /// Returns the facts to be logged; `None` if the turn neither begins nor ends an execution, and no limit has passed, or if
+    /// such lines are not enabled.
     pub(super) fn of(
         committed: EventId,
         started: &Started,
@@ -33,9 +34,14 @@ impl TurnFacts {
         output: &TurnOutput,
     ) -> Option<Box<Self>> {
         let timeouts: Vec<_> = timeouts(output).collect();
-        let is_worth = committed == EventId(0) || output.ended || !timeouts.is_empty();
-        let (orchestration, version, panic) = (&started.name, version.clone(), panic(output));
-        is_worth.then(|| Box::new(Self { orchestration: orchestration.clone(), version, timeouts, panic }))
+        let begins_or_ends = committed == EventId(0) || output.ended;
+        let panic = panic(output);
+        let is_logged = begins_or_ends && tracing::enabled!(tracing::Level::INFO);
+        if !is_logged && timeouts.is_empty() && panic.is_none() {
+            return None;
+        }
+        let (orchestration, version) = (started.name.clone(), version.clone());
+        Some(Box::new(Self { orchestration, version, timeouts, panic }))
     }
 
     /// Logs the facts of a turn that was committed.

@@ -73,7 +73,7 @@ pub(super) fn retry(
     );
     let ready = stored_ready(Ready::At(visible_at));
     let target = requeue(tx, lease, tenure, update, &[(":ready", &ready), (":cause", &cause)])?;
-    attempts::record(tx.sql, target.seq, lease, tenure, visible_at, failed)?;
+    attempts::record(&tx.sql, target.seq, lease, tenure, visible_at, failed)?;
     Ok(Committed::default())
 }
 

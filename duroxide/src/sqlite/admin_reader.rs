@@ -161,7 +161,7 @@ fn run(reads: &Receiver<Read>, open: impl Fn() -> Result<OwnSql, ProviderError>)
             }
         }
         if let Some(sql) = &opened {
-            unless_it_panics(sql, || read(Ok(sql)));
+            unless_it_panics(sql, || read(Ok(&sql.session())));
         }
     }
 }

@@ -75,8 +75,7 @@ impl Tx<'_> {
     /// Records the start of an instance that is removed and was created in this period, unless that is so long ago that
     /// the start is no longer repeated.
     pub(super) fn record_start(&mut self, id: uuid::Uuid, period: i64) -> rusqlite::Result<()> {
-        let current: i64 = self.sql.row("SELECT period FROM duroxide_counters", [], |row| row.get(0))?.unwrap_or(0);
-        if is_expired(period, current) { Ok(()) } else { self.record_done(id) }
+        if is_expired(period, self.period()?) { Ok(()) } else { self.record_done(id) }
     }
 
     /// Records that the request with this id was refused, and the status of the instance that it found.
@@ -152,17 +151,18 @@ mod tests {
         let ids: Vec<_> = (0..1_200).map(|_| crate::id::MessageId::new().0).collect();
         for (second, id) in (0..).zip(&ids) {
             // The clock of a node is set forward by a day.
-            let mut tx = Tx::new(&sql, Some(Timestamp::from_micros(if second > 900 { 86_400_000_000 } else { 0 })));
+            let mut tx =
+                Tx::new(sql.session(), Some(Timestamp::from_micros(if second > 900 { 86_400_000_000 } else { 0 })));
             tx.record_done(*id).unwrap();
             tx.expire(&mut expiry, begun + Duration::from_secs(second)).unwrap();
             let since = usize::try_from((second + 1).saturating_sub(REPEAT_TIME.as_secs())).unwrap();
             let now = usize::try_from(second).unwrap();
             assert!(ids[since..=now].iter().all(|id| tx.is_recorded(*id).unwrap()), "after {second} s");
         }
-        let kept = sql.row("SELECT count(*) FROM duroxide_dedup", [], |row| row.get::<_, i64>(0)).unwrap();
+        let kept = sql.session().row("SELECT count(*) FROM duroxide_dedup", [], |row| row.get::<_, i64>(0)).unwrap();
         assert!(kept < Some(600), "{kept:?} of 1,200");
         let (old, young) = (crate::id::MessageId::new().0, crate::id::MessageId::new().0);
-        let mut tx = Tx::new(&sql, None);
+        let mut tx = Tx::new(sql.session(), None);
         tx.record_start(old, expiry.period - KEPT - 1).unwrap();
         tx.record_start(young, expiry.period - KEPT).unwrap();
         assert_eq!((tx.is_recorded(old), tx.is_recorded(young)), (Ok(false), Ok(true)));

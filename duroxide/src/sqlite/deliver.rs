@@ -171,7 +171,7 @@ pub(super) fn insert(
     time: Timestamp,
     sent: bool,
 ) -> rusqlite::Result<bool> {
-    let payload = payloads::store(tx.sql, instance, &row.payload)?;
+    let payload = payloads::store(&tx.sql, instance, &row.payload)?;
     let insert = "INSERT INTO duroxide_messages
         (instance, id, lane, execution, call, visible_at, number, arrived_at, sent, format, data, payload, payload_ref)
         VALUES (:instance, :id, :lane, :execution, :call, :visible_at, :number, :arrived_at, :sent, :format, :data,

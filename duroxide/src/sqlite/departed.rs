@@ -136,18 +136,18 @@ mod tests {
             let (build, details) = ("b".to_owned(), Default::default());
             let (handlers, lease_time) = (Handlers::default(), Duration::from_secs(5));
             let info = NodeInfo { id: NodeId::new(), name: "n".to_owned(), build, handlers, lease_time, details };
-            let mut tx = Tx::new(&sql, Some(time));
+            let mut tx = Tx::new(sql.session(), Some(time));
             let lease = members::join(&mut tx, &info, Path::new("none"), &[], None).unwrap();
             members::leave(&mut tx, &lease).unwrap();
             lease.epoch
         };
         let begun = Timestamp::from(SystemTime::now()) + Duration::from_secs(3600);
         let epochs: Vec<_> = (0..1002).map(|_| join_and_leave(begun)).collect();
-        let found = list(&sql, usize::MAX).unwrap();
+        let found = list(&sql.session(), usize::MAX).unwrap();
         assert_eq!(found.len(), DepartedNode::KEPT);
         assert_eq!((found[0].node.epoch, found[999].node.epoch), (epochs[1001], epochs[2]));
         let last = join_and_leave(begun + Duration::from_secs(31 * 86_400));
-        let found = list(&sql, usize::MAX).unwrap();
+        let found = list(&sql.session(), usize::MAX).unwrap();
         assert_eq!(found.iter().map(|departed| departed.node.epoch).collect::<Vec<_>>(), [last]);
     }
 }

@@ -51,8 +51,8 @@ fn any_quarantined_sql() -> String {
 }
 
 /// The items without an owner that the node of an epoch may claim for a request.
-pub(super) struct Free<'a> {
-    sql: &'a Sql<'a>,
+pub(super) struct Free<'a, 'c> {
+    sql: &'a Sql<'c>,
     epoch: Epoch,
     want: &'a Want,
     queue: Queue,
@@ -64,13 +64,13 @@ columns! {
     mod ready { READY_AT = "ready_at", SEQ = "seq", IS_PAUSED = "paused IS NOT NULL" }
 }
 
-impl<'a> Free<'a> {
+impl<'a, 'c> Free<'a, 'c> {
     /// The items outside of quarantine.
-    pub(super) fn new(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want, has_tagged: bool) -> Self {
+    pub(super) fn new(sql: &'a Sql<'c>, epoch: Epoch, want: &'a Want, has_tagged: bool) -> Self {
         Self { sql, epoch, want, queue: Queue::FREE, has_tagged }
     }
 
-    pub(super) fn quarantined(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want) -> Self {
+    pub(super) fn quarantined(sql: &'a Sql<'c>, epoch: Epoch, want: &'a Want) -> Self {
         Self { sql, epoch, want, queue: Queue::QUARANTINED, has_tagged: true }
     }
 

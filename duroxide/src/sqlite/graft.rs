@@ -168,7 +168,7 @@ fn add_copy(tx: &mut Tx<'_>, copied: &CopiedInstance, graft: &Graft) -> Done<i64
         }
     }
     for attempt in &copied.state.attempts {
-        attempts::insert(tx.sql, seq, attempt)?;
+        attempts::insert(&tx.sql, seq, attempt)?;
     }
     Ok(seq)
 }

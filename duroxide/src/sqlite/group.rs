@@ -103,6 +103,7 @@ pub(super) fn under_savepoint<T, X: FromStorageError>(
             tx.sql.run("ROLLBACK TO entry", []).map_err(fatal)?;
             // They may have been read after a change that is undone.
             tx.members = None;
+            tx.forget_removals();
             Err(match refusal {
                 Refusal::Refused(refusal) | Refusal::Undo(refusal) => refusal,
                 Refusal::Storage(error) => X::from_storage(error),
@@ -136,12 +137,12 @@ mod tests {
             }
         };
         let (mut job, _answer) = Group::job(vec!["done", "undone", "refused"], apply);
-        let mut tx = Tx::new(&sql, None);
+        let mut tx = Tx::new(sql.session(), None);
         assert!(job.apply(&mut tx, false).is_err(), "an entry must be undone");
         sql.connection().execute_batch("ROLLBACK; BEGIN").unwrap();
         assert!(job.apply(&mut tx, true).is_ok());
         sql.connection().execute_batch("COMMIT").unwrap();
-        let kept = sql.rows("SELECT entry FROM t", [], |row| row.get::<_, String>(0)).unwrap();
+        let kept = sql.session().rows("SELECT entry FROM t", [], |row| row.get::<_, String>(0)).unwrap();
         assert_eq!(kept, ["done", "refused"]);
     }
 }

@@ -56,7 +56,7 @@ pub(super) enum Begin<'a> {
 
 /// Inserts an instance, without its message. Returns `None` if the id is taken.
 pub(super) fn insert(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     new: &NewInstance,
     owner: Option<Epoch>,
     time: Timestamp,
@@ -66,12 +66,7 @@ pub(super) fn insert(
         (seq, id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_identity,
          parent_execution, parent_call, last_event, last_commit, arrivals, ready_at, waits, waits_since, waits_until,
          period)
-        VALUES (
-            -- The next number (NULL), unless a removed instance whose rows are not yet removed had that one.
-            (SELECT max(instance) + 1 FROM duroxide_removals
-             WHERE instance > (SELECT coalesce(max(seq), 0) FROM duroxide_instances)),
-            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-            (SELECT period FROM duroxide_counters))
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
         ON CONFLICT (id) DO NOTHING";
     let parent = new.parent.as_ref();
     let first = match begin {
@@ -84,6 +79,7 @@ pub(super) fn insert(
     let version = first.and_then(|(_, turn)| turn.version.as_ref()).or(new.version.as_ref());
     let waits = first.and_then(|(_, turn)| turn.waits.as_ref());
     let params = rusqlite::params![
+        tx.reserved_number()?,
         new.instance.as_str(),
         &new.name,
         version.map(ToString::to_string),
@@ -102,6 +98,7 @@ pub(super) fn insert(
         waits.map(|waits| waits.text.as_str()),
         waits.map(|waits| waits.since.as_micros()).filter(|since| *since != time.as_micros()),
         waits.and_then(|waits| waits.until).map(|until| until.as_micros()),
+        tx.period()?,
     ];
     if tx.sql.run(insert, params)? == 0 {
         return Ok(None);

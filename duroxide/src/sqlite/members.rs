@@ -307,7 +307,7 @@ pub(super) fn report(tx: &Tx<'_>, lease: &Lease, report: &str) -> rusqlite::Resu
 fn take_over(tx: &mut Tx<'_>, database: &Path, dead: &[DeadNode]) -> rusqlite::Result<bool> {
     let mut any = false;
     for node in dead {
-        if node.is_dead(tx.sql, database)? {
+        if node.is_dead(&tx.sql, database)? {
             free(tx, node.epoch, node.cause(), node.seen_at)?;
             any = true;
         }

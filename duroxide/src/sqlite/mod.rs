@@ -36,6 +36,7 @@ mod group;
 mod groups;
 mod handle;
 mod instances;
+mod known_rows;
 mod listener;
 mod lock;
 mod member_code;

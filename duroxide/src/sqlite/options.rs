@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{ErrorCode, ffi};
 
 use super::fault::open_error;
-use super::sql::{OwnSql, Sql};
+use super::sql::OwnSql;
 use crate::provider::ProviderError;
 
 /// The failures that an acknowledged write survives.
@@ -128,7 +128,7 @@ fn check_path(path: &Path) -> Result<(), ProviderError> {
 }
 
 /// Sets up the connection of the writer.
-pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), ProviderError> {
+pub(super) fn prepare_writer(sql: &OwnSql, options: &SqliteOptions) -> Result<(), ProviderError> {
     let failed = open_error;
     // SQLite silently opens a file that it cannot write as read-only.
     if sql.connection().is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
@@ -174,12 +174,12 @@ pub(super) fn secure_delete(connection: &rusqlite::Connection, thorough: bool) -
 }
 
 /// Returns the journal mode of the database.
-pub(super) fn journal_mode(sql: &Sql) -> rusqlite::Result<String> {
+pub(super) fn journal_mode(sql: &OwnSql) -> rusqlite::Result<String> {
     sql.connection().pragma_query_value(None, "journal_mode", |row| row.get(0))
 }
 
 /// Sets the journal mode that a database had before a start that has failed: it may belong to another program.
-pub(super) fn restore_journal_mode(sql: &Sql, mode: &str) {
+pub(super) fn restore_journal_mode(sql: &OwnSql, mode: &str) {
     if journal_mode(sql).is_ok_and(|now| now != mode)
         && let Err(error) = sql.connection().pragma_update_and_check(None, "journal_mode", mode, |_| Ok(()))
     {
@@ -189,7 +189,7 @@ pub(super) fn restore_journal_mode(sql: &Sql, mode: &str) {
 
 /// Switches to the write-ahead log. If several processes do so on a new file, SQLite returns "busy" at once instead of
 /// waiting, so this function retries.
-fn write_ahead(sql: &Sql, timeout: Duration) -> rusqlite::Result<String> {
+fn write_ahead(sql: &OwnSql, timeout: Duration) -> rusqlite::Result<String> {
     let begun = Instant::now();
     loop {
         let mode = sql.connection().pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));

@@ -16,7 +16,7 @@ impl Places {
 
 /// Returns the number of a place.
 pub(super) fn number(tx: &mut Tx<'_>, text: &str) -> rusqlite::Result<i64> {
-    let known = tx.sql.places.0.borrow().get(text).copied();
+    let known = tx.sql.found.places.0.borrow().get(text).copied();
     if let Some(number) = known {
         return Ok(number);
     }
@@ -28,7 +28,7 @@ pub(super) fn number(tx: &mut Tx<'_>, text: &str) -> rusqlite::Result<i64> {
     };
     // A number that this transaction has given is not kept, since the transaction may be undone.
     if !tx.has_new_places {
-        let mut places = tx.sql.places.0.borrow_mut();
+        let mut places = tx.sql.found.places.0.borrow_mut();
         if places.len() >= Places::LIMIT {
             places.clear();
         }

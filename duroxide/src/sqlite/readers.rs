@@ -70,16 +70,16 @@ impl Drop for Readers {
     }
 }
 
-fn read(sql: &Sql, reads: &Mutex<Receiver<Read>>) {
+fn read(sql: &OwnSql, reads: &Mutex<Receiver<Read>>) {
     loop {
         let next = reads.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(read) = next else { return };
-        unless_it_panics(sql, || read(sql));
+        unless_it_panics(sql, || read(&sql.session()));
     }
 }
 
 /// Runs a read. Its panic ends neither the thread nor later reads; its caller gets an error, since the answer is dropped.
-pub(super) fn unless_it_panics(sql: &Sql, read: impl FnOnce()) {
+pub(super) fn unless_it_panics(sql: &OwnSql, read: impl FnOnce()) {
     let ended = std::panic::catch_unwind(AssertUnwindSafe(read));
     if ended.is_err() && !sql.connection().is_autocommit() {
         // On an error, the next read fails, and reports it.

@@ -89,10 +89,10 @@ fn write(
     let mut references: Vec<i64> = events.iter().filter_map(|(_, reference)| *reference).collect();
     references.sort_unstable();
     references.dedup();
-    references.into_iter().try_for_each(|reference| payloads::remove_unreferenced(tx.sql, reference))?;
+    references.into_iter().try_for_each(|reference| payloads::remove_unreferenced(&tx.sql, reference))?;
     let update = "UPDATE duroxide_attempts SET error = ?5
         WHERE instance = ?1 AND execution = ?2 AND call = ?3 AND attempt = ?4";
-    for mut attempt in attempts::all(tx.sql, seq)?.into_iter().filter(|attempt| int(attempt.execution) == number) {
+    for mut attempt in attempts::all(&tx.sql, seq)?.into_iter().filter(|attempt| int(attempt.execution) == number) {
         if attempt.failed.erase(request.receipt) {
             tx.sql.run(update, (seq, number, int(attempt.call.0), attempt.attempt, &attempt.failed.error))?;
             written = true;

@@ -100,7 +100,7 @@ pub(super) fn forget_stale(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
 /// try it. Returns true if it is released.
 pub(super) fn reject(tx: &mut Tx<'_>, seq: i64, lease: Option<&Lease>) -> rusqlite::Result<bool> {
     record(tx, (seq, 0, 0), lease)?;
-    let builds = Builds::read(tx.sql)?;
+    let builds = Builds::read(&tx.sql)?;
     let released = tx.sql.row(INSTANCE, [seq], |row| can_try(&builds, row))? == Some(true);
     if released {
         tx.sql.run(RELEASE, (seq, tx.latest_time().as_micros()))?;
@@ -114,7 +114,7 @@ pub(super) fn reject(tx: &mut Tx<'_>, seq: i64, lease: Option<&Lease>) -> rusqli
 pub(super) fn reject_activity(tx: &mut Tx<'_>, seq: i64, lease: &Lease, tenure: &Tenure) -> rusqlite::Result<()> {
     let key = activities::key(seq, tenure);
     record(tx, key, Some(lease))?;
-    let builds = Builds::read(tx.sql)?;
+    let builds = Builds::read(&tx.sql)?;
     if tx.sql.row(ACTIVITY, key, |row| can_try_activity(&builds, row))? == Some(true) {
         tx.sql.run(UNPARK, key)?;
         touch(tx, seq)?;
@@ -160,7 +160,7 @@ pub(super) fn resume_activities(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<bool>
 /// members have changed. The crashes of an item are kept: the build that crashed may be one that joins again.
 pub(super) fn settle(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     sweep(tx)?;
-    let builds = Builds::read(tx.sql)?;
+    let builds = Builds::read(&tx.sql)?;
     let mut changed = settle_instances(tx, &builds)?;
     changed.append(&mut settle_activities(tx, &builds)?);
     for id in changed {

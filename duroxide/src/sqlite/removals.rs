@@ -30,6 +30,7 @@ impl Removal {
             let insert = "INSERT OR IGNORE INTO duroxide_removals (instance, execution) VALUES (?1, ?2)";
             tx.sql.run(insert, (self.instance, self.execution))?;
             tx.left_rows = true;
+            tx.forget_removals();
         }
         Ok(())
     }
@@ -100,7 +101,7 @@ impl Removal {
 /// Removes rows of earlier removals, within the budget of the transaction. Returns true if rows are left.
 pub(super) fn proceed(tx: &mut Tx<'_>) -> rusqlite::Result<bool> {
     while tx.removable > 0 {
-        let Some(next) = first(tx.sql)? else { return Ok(false) };
+        let Some(next) = first(&tx.sql)? else { return Ok(false) };
         if !next.remove(tx)? {
             return Ok(true);
         }
@@ -119,4 +120,34 @@ fn first(sql: &Sql) -> rusqlite::Result<Option<Removal>> {
     sql.row(find, [], |row| {
         Ok(Removal { instance: row.get(removal::INSTANCE)?, execution: row.get(removal::EXECUTION)? })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Timestamp;
+    use crate::id::InstanceId;
+    use crate::provider::{MessageRow, NewInstance};
+    use crate::sqlite::instances;
+    use crate::sqlite::schema;
+    use crate::sqlite::sql::OwnSql;
+    use crate::sqlite::tx::Tx;
+
+    #[test]
+    fn number_is_not_reused_in_one_transaction() {
+        let sql = OwnSql::of(schema::in_memory());
+        sql.connection().execute_batch("BEGIN").unwrap();
+        let mut tx = Tx::new(sql.session(), None);
+        tx.removable = 0;
+        let create = |tx: &mut Tx<'_>, id: &InstanceId| {
+            let new = NewInstance::new(id.clone(), "flow", MessageRow::new("start"));
+            instances::create(tx, &new, None, Timestamp::default()).unwrap();
+            let find = "SELECT seq FROM duroxide_instances WHERE id = ?1";
+            tx.sql.row(find, [id.as_str()], |row| row.get::<_, i64>(0)).unwrap().unwrap()
+        };
+        let id = InstanceId::new("order").unwrap();
+        let removed = create(&mut tx, &id);
+        instances::remove(&mut tx, &id, removed).unwrap();
+        assert!(tx.left_rows, "rows of the removed instance may be left");
+        assert_ne!(create(&mut tx, &id), removed);
+    }
 }

@@ -31,7 +31,10 @@ pub(super) fn turn(
     tx.observe_time(turn.time);
     let (found, is_advanced) = match &turn.creates {
         Some(new) => (create(tx, id, lease, new, turn)?, creates_advanced(turn)),
-        None => (find(tx, &turn.execution.instance)?, false),
+        None => match advance_known(tx, id, lease, turn)? {
+            Some(seq) => (Some(seq), true),
+            None => (find(tx, &turn.execution.instance)?, false),
+        },
     };
     let Some(seq) = found else { return not_advanced(tx, id, lease, turn) };
     if let Then::Suspend { .. } = turn.then {
@@ -43,6 +46,10 @@ pub(super) fn turn(
         } else {
             not_advanced(tx, id, lease, turn)
         };
+    }
+    match turn.then {
+        Then::Continue | Then::ContinueAsNew { .. } => tx.sql.found.instances.keep(turn.execution.identity, seq),
+        Then::Suspend { .. } | Then::Finish { .. } => tx.sql.found.instances.forget(turn.execution.identity),
     }
     let row = Written { seq, lease, turn };
     row.consume(tx)?;
@@ -104,6 +111,15 @@ fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
     tx.sql.row("SELECT seq FROM duroxide_instances WHERE id = ?1", [id.as_str()], |row| row.get(0))
 }
 
+/// Advances an instance whose row is known. Returns `None` if it is not known or was not advanced.
+fn advance_known(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<Option<i64>> {
+    if let Then::Suspend { .. } = turn.then {
+        return Ok(None);
+    }
+    let Some(seq) = tx.sql.found.instances.get(turn.execution.identity) else { return Ok(None) };
+    Ok(advance(tx, seq, id, lease, turn)?.then_some(seq))
+}
+
 /// Advances the instance if its state is the one that the turn expects and the lease owns it. This one statement
 /// decides the commit. Returns true if the instance was advanced.
 fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<bool> {
@@ -115,7 +131,8 @@ fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Tu
     let ExecutionId { identity, number, .. } = &turn.execution;
     let (identity, number, after) = (identity.0.as_bytes(), int(*number), int(turn.after.0));
     let (id, owner) = (id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
-    let mut params: Vec<&dyn ToSql> = vec![&last, &time, &id, &version, &seq, &identity, &number, &after, &owner];
+    let mut params: Vec<&dyn ToSql> = Vec::with_capacity(12);
+    params.extend([&last as &dyn ToSql, &time, &id, &version, &seq, &identity, &number, &after, &owner]);
     let ended: &str;
     let waits = turn.waits.as_ref();
     let since = waits.map(|waits| waits.since.as_micros());
@@ -205,7 +222,7 @@ fn not_advanced(
 }
 
 pub(super) fn insert_event(tx: &mut Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusqlite::Result<()> {
-    let payload = payloads::store(tx.sql, seq, &event.payload)?;
+    let payload = payloads::store(&tx.sql, seq, &event.payload)?;
     let insert = "INSERT INTO duroxide_events
         (instance, execution, id, time, decision, format, data, payload, payload_ref, place)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";

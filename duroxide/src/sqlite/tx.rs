@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::provider::Signals;
 
 pub(super) struct Tx<'a> {
-    pub(super) sql: &'a Sql<'a>,
+    pub(super) sql: Sql<'a>,
     /// The latest time named by a call, if there was one.
     pub(super) seen: Option<Timestamp>,
     /// The signals to send once the transaction is durable.
@@ -22,6 +22,9 @@ pub(super) struct Tx<'a> {
     pub(super) removable: usize,
     /// True if rows were left to later transactions.
     pub(super) left_rows: bool,
+    /// The current period, and the highest number of the instances whose rows are still to be removed, once they were read.
+    period: Option<i64>,
+    highest_removed: Option<Option<i64>>,
     /// Payloads that have lost a reference.
     dereferenced: Vec<i64>,
     /// True if it has given a number to a place.
@@ -31,7 +34,7 @@ pub(super) struct Tx<'a> {
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(sql: &'a Sql<'a>, seen: Option<Timestamp>) -> Self {
+    pub(super) fn new(sql: Sql<'a>, seen: Option<Timestamp>) -> Self {
         Self {
             sql,
             seen,
@@ -39,6 +42,8 @@ impl<'a> Tx<'a> {
             members: None,
             removable: removals::ROWS,
             left_rows: false,
+            period: None,
+            highest_removed: None,
             dereferenced: Vec::new(),
             has_new_places: false,
             recorded: 0,
@@ -64,9 +69,38 @@ impl<'a> Tx<'a> {
     pub(super) fn members(&mut self) -> rusqlite::Result<&MemberCode> {
         let members = match self.members.take() {
             Some(members) => members,
-            None => MemberCode::read(self.sql)?,
+            None => MemberCode::read(&self.sql)?,
         };
         Ok(self.members.insert(members))
+    }
+
+    /// Returns the current period, in which [ids expire](super::dedup).
+    pub(super) fn period(&mut self) -> rusqlite::Result<i64> {
+        if self.period.is_none() {
+            self.period = self.sql.row("SELECT period FROM duroxide_counters", [], |row| row.get(0))?;
+        }
+        Ok(self.period.unwrap_or(0))
+    }
+
+    /// Returns the number for a new instance, if the next one is not free: a removed instance whose rows are still to be
+    /// [removed](super::removals) had it.
+    pub(super) fn reserved_number(&mut self) -> rusqlite::Result<Option<i64>> {
+        let highest = match self.highest_removed {
+            Some(highest) => highest,
+            None => {
+                let find = "SELECT max(instance) FROM duroxide_removals";
+                let highest = self.sql.row(find, [], |row| row.get(0))?.flatten();
+                *self.highest_removed.insert(highest)
+            }
+        };
+        let Some(highest) = highest else { return Ok(None) };
+        let last = self.sql.row("SELECT max(seq) FROM duroxide_instances", [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok((last.flatten() < Some(highest)).then_some(highest + 1))
+    }
+
+    /// Reads again what was read before rows were written or undone.
+    pub(super) fn forget_removals(&mut self) {
+        self.highest_removed = None;
     }
 
     /// Finishes the transaction: removes payloads without a reference, and expired ids.
@@ -74,7 +108,7 @@ impl<'a> Tx<'a> {
         self.dereferenced.sort_unstable();
         self.dereferenced.dedup();
         for payload in self.dereferenced.drain(..) {
-            payloads::remove_unreferenced(self.sql, payload)?;
+            payloads::remove_unreferenced(&self.sql, payload)?;
         }
         self.expire(expiry, Instant::now())
     }

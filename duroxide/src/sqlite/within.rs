@@ -13,7 +13,7 @@ use super::dedup::Expiry;
 use super::fault::{FromStorageError, Refusal};
 use super::group::{Undo, under_savepoint};
 use super::shared::Shared;
-use super::sql::SqlOn;
+use super::sql::{Found, Sql};
 use super::submit::submit;
 use super::tx::Tx;
 use super::writer::Message;
@@ -76,8 +76,8 @@ pub(super) fn write_on<T, X: FromStorageError>(
     write: impl FnOnce(&mut Tx<'_>) -> Result<T, Refusal<X>>,
 ) -> Result<Result<T, X>, WithinError> {
     check(shared, connection)?;
-    let sql = SqlOn::new(connection, shared.counts.clone());
-    let mut tx = Tx::new(&sql, shared.latest_time());
+    let found = Found::default();
+    let mut tx = Tx::new(Sql::new(connection, &shared.counts, &found), shared.latest_time());
     let written = under_savepoint(&mut tx, write).map_err(|Undo(error)| failed(error))?;
     tx.finish(&mut Expiry::new(Instant::now())).map_err(|error| failed(Some(error)))?;
     if let Some(time) = tx.seen {

@@ -78,7 +78,7 @@ pub(super) fn start(
         Ok(())
     };
     sql.connection_mut().wal_hook(Some(hook)).map_err(failed)?;
-    let notifier = Notifier::new(&sql).map_err(failed)?;
+    let notifier = Notifier::new(&sql.session()).map_err(failed)?;
     let (sender, inbox) = channel();
     let (files, expiry) = (Files::opened(&shared.path), Expiry::new(Instant::now()));
     let writer = Writer { sql, shared, inbox, notifier, files, log, expiry, expects: None, has_removals: true };
@@ -157,7 +157,7 @@ impl Writer {
     /// Removes a part of the rows that removals have left. If it fails, the next write tries again.
     fn proceed_with_removals(&mut self) {
         self.has_removals = false;
-        let left = self.sql.row("SELECT EXISTS (SELECT 1 FROM duroxide_removals)", [], |row| row.get(0));
+        let left = self.sql.session().row("SELECT EXISTS (SELECT 1 FROM duroxide_removals)", [], |row| row.get(0));
         match left {
             Ok(Some(true)) => {
                 self.has_removals = true;
@@ -185,7 +185,7 @@ impl Writer {
                     self.shared.wakeups.work();
                 }
                 if let Some(notice) = notice {
-                    self.notifier.notify(&self.sql, self.shared.port(), &notice);
+                    self.notifier.notify(&self.sql.session(), self.shared.port(), &notice);
                 }
             }
             Err(error) => {
@@ -212,15 +212,15 @@ impl Writer {
         let result = self.apply(jobs, careful);
         if result.is_err() && !self.sql.connection().is_autocommit() {
             // A failure here fails the next BEGIN too, and is reported there.
-            let _ = self.sql.run("ROLLBACK", []);
+            let _ = self.sql.session().run("ROLLBACK", []);
         }
         result
     }
 
     fn apply(&mut self, jobs: &mut [Box<dyn Job>], careful: bool) -> Result<Signals, Undo> {
         let fatal = |error| Undo(Some(error));
-        self.sql.run("BEGIN IMMEDIATE", []).map_err(fatal)?;
-        let mut tx = Tx::new(&self.sql, self.shared.latest_time());
+        let mut tx = Tx::new(self.sql.session(), self.shared.latest_time());
+        tx.sql.run("BEGIN IMMEDIATE", []).map_err(fatal)?;
         for job in jobs {
             job.apply(&mut tx, careful)?;
         }
@@ -228,9 +228,9 @@ impl Writer {
             if self.has_removals || tx.left_rows { removals::proceed(&mut tx).map_err(fatal)? } else { false };
         let mut expiry = self.expiry;
         tx.finish(&mut expiry).map_err(fatal)?;
-        let (seen, signals) = (tx.seen, tx.signals);
         self.files.check().map_err(fatal)?;
-        self.sql.run("COMMIT", []).map_err(fatal)?;
+        tx.sql.run("COMMIT", []).map_err(fatal)?;
+        let Tx { seen, signals, .. } = tx;
         (self.expiry, self.has_removals) = (expiry, has_removals);
         if let Some(time) = seen {
             self.shared.observe_time(time);
@@ -254,7 +254,7 @@ impl Writer {
 
     /// Signals all waits of this process if another connection has written since the last call, and returns true.
     fn poll(&mut self) -> bool {
-        let wrote = self.notifier.others_wrote(&self.sql);
+        let wrote = self.notifier.others_wrote(&self.sql.session());
         if wrote {
             self.shared.notice(&Notice::from_bytes(&[]));
         }
@@ -265,7 +265,7 @@ impl Writer {
     fn users_transaction_was_committed(&mut self) {
         let notice = Notice::from_bytes(&[]);
         self.shared.notice(&notice);
-        self.notifier.notify(&self.sql, self.shared.port(), &notice);
+        self.notifier.notify(&self.sql.session(), self.shared.port(), &notice);
     }
 
     /// Looks for a commit of the user, if it is time to.
@@ -280,7 +280,7 @@ impl Writer {
             self.expects = None;
         }
         if self.poll() {
-            self.notifier.notify(&self.sql, self.shared.port(), &Notice::from_bytes(&[]));
+            self.notifier.notify(&self.sql.session(), self.shared.port(), &Notice::from_bytes(&[]));
         }
     }
 
@@ -299,7 +299,7 @@ impl Writer {
     /// Moves as many pages as possible from the log into the database, without waiting for readers.
     fn checkpoint(&mut self) {
         self.log.store(0, Ordering::Relaxed);
-        let moved = self.sql.row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        let moved = self.sql.session().row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = moved {
             tracing::warn!(%error, "could not move the write-ahead log into the database; the writer will try again");
         }

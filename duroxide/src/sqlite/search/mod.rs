@@ -65,8 +65,8 @@ pub(super) struct Window<'a> {
     pub(super) is_last: bool,
 }
 
-pub(super) struct Search<'a> {
-    sql: &'a Sql<'a>,
+pub(super) struct Search<'a, 'c> {
+    sql: &'a Sql<'c>,
     filter: &'a Filter,
     order: Order,
     walks: Vec<Walk<'a>>,
@@ -74,9 +74,9 @@ pub(super) struct Search<'a> {
     size: u32,
 }
 
-impl<'a> Search<'a> {
+impl<'a, 'c> Search<'a, 'c> {
     /// Begins a search of the instances whose arrival numbers are in the range.
-    pub(super) fn new(sql: &'a Sql<'a>, filter: &'a Filter, order: Order, range: Range<i64>) -> rusqlite::Result<Self> {
+    pub(super) fn new(sql: &'a Sql<'c>, filter: &'a Filter, order: Order, range: Range<i64>) -> rusqlite::Result<Self> {
         let mut left = range;
         if let Some(from) = filter.created_from {
             left.start = left.start.max(first_since(sql, from.as_micros().saturating_sub(2 * CLOCKS))?);

@@ -26,16 +26,17 @@ fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
 fn database(folder: &tempfile::TempDir, instances: i64) -> OwnSql {
     let mut sql = OwnSql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
     crate::sqlite::schema::migrate(sql.connection_mut()).unwrap();
-    sql.run(
-        "INSERT INTO duroxide_instances (seq, id, name, status, created_at, updated_at, start_id)
+    sql.session()
+        .run(
+            "INSERT INTO duroxide_instances (seq, id, name, status, created_at, updated_at, start_id)
          WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
          SELECT n, 'i' || n, 'flow', iif(n % 10 = 0, 'failed', 'completed'), n * 1000000, 0, x'00' FROM n",
-        [instances],
-    )
-    .unwrap();
+            [instances],
+        )
+        .unwrap();
     let labels = "INSERT INTO duroxide_labels SELECT iif(seq % 300 = 0, 'rare', 'common'), 'x', seq
         FROM duroxide_instances";
-    sql.run(labels, []).unwrap();
+    sql.session().run(labels, []).unwrap();
     sql
 }
 
@@ -47,7 +48,8 @@ fn plan(sql: &Sql, (statement, params): (String, Vec<Value>)) -> String {
 #[test]
 fn each_kind_of_list_walks_in_the_order_of_arrival() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = database(&folder, 10);
+    let own = database(&folder, 10);
+    let sql = own.session();
     let cases = [
         (filter(|_| ()), "SEARCH i USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         (filter(|f| f.name = Some("flow".to_owned())), "SEARCH i USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
@@ -92,7 +94,8 @@ fn each_kind_of_list_walks_in_the_order_of_arrival() {
 #[test]
 fn few_instances_are_found_without_a_scan_of_the_others() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = database(&folder, 5_000);
+    let own = database(&folder, 5_000);
+    let sql = own.session();
     let update = "UPDATE duroxide_instances SET status = 'running', owner = iif(seq % 3 = 0, NULL, 7),
         waits = CASE seq / 100 % 4 WHEN 0 THEN 'a:charge' WHEN 1 THEN 'e:Approval' WHEN 2 THEN 'e*2' ELSE 't' END
         WHERE seq % 100 = 7";
@@ -134,7 +137,8 @@ fn few_instances_are_found_without_a_scan_of_the_others() {
 #[test]
 fn running_instances_are_found_with_and_without_an_owner() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = database(&folder, 5_000);
+    let own = database(&folder, 5_000);
+    let sql = own.session();
     let update = "UPDATE duroxide_instances SET status = 'running', owner = CASE seq % 3 WHEN 0 THEN NULL
         WHEN 1 THEN 7 ELSE 9 END, name = iif(seq % 4 = 0, 'rare', name) WHERE seq % 2 = 0";
     sql.run(update, []).unwrap();
@@ -172,7 +176,8 @@ fn statement_of_first_window(sql: &Sql, filter: &Filter) -> (String, Vec<Value>)
 #[test]
 fn several_statuses_are_sorted_within_a_window_only() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = database(&folder, 5_000);
+    let own = database(&folder, 5_000);
+    let sql = own.session();
     let both = filter(|f| f.statuses = vec![InstanceStatus::Failed, InstanceStatus::Suspended]);
     let mut search = Search::new(&sql, &both, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
     let (window, found) = search.next(&[records(1000)], |row| row.get::<_, i64>(record::SEQ)).unwrap().unwrap();
@@ -187,7 +192,8 @@ fn search_ends_at_its_deadline_and_continues_there() {
     use crate::sqlite::remove::prunable;
 
     let folder = tempfile::tempdir().unwrap();
-    let sql = database(&folder, 1_000);
+    let own = database(&folder, 1_000);
+    let sql = own.session();
     let none = filter(|f| f.name = Some("none".to_owned()));
     let (mut before, mut searched) = (i64::MAX, Vec::new());
     loop {
@@ -206,7 +212,8 @@ fn search_ends_at_its_deadline_and_continues_there() {
 #[test]
 fn search_takes_the_rarest_walk() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = database(&folder, 5_000);
+    let own = database(&folder, 5_000);
+    let sql = own.session();
     let mut rare = filter(|f| {
         f.labels = TextMap::from([("common".to_owned(), "x".to_owned())]);
         f.statuses = vec![InstanceStatus::Failed];
@@ -224,7 +231,8 @@ fn search_takes_the_rarest_walk() {
 #[test]
 fn bounds_of_time_exclude_no_match_if_clocks_differ() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = database(&folder, 1);
+    let own = database(&folder, 1);
+    let sql = own.session();
     sql.run("DELETE FROM duroxide_instances", []).unwrap();
     // An hour apart by the true time; every seventh clock is 20 hours ahead, every eleventh 20 hours behind.
     let hour = 3_600_000_000;
