@@ -151,16 +151,17 @@ impl Start {
     /// Boxed, so that it is compiled once and not for every orchestration.
     fn run(self) -> BoxFuture<'static, Result<(Client, InstanceId), ClientError>> {
         let span = spans::start(&self.id, &self.name);
-        let checked = match span.in_scope(|| self.check()) {
+        let mut checked = match span.in_scope(|| self.check()) {
             Ok(checked) => checked,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
         let run = async move {
+            checked.new.eager = checked.is_accepted_here();
             let _hold = checked.client.clock.hold();
             if checked.start_here().await {
                 return Ok((checked.client, checked.new.instance));
             }
-            // Boxed on its own, because its future is large, and most starts do not need it.
+            // Boxed on its own, because its future is large, and a start on the local node does not need it.
             Box::pin(checked.submit()).await
         };
         Box::pin(run.instrument(span))
@@ -168,10 +169,10 @@ impl Start {
 }
 
 impl CheckedStart {
-    /// Returns the node of this process, if it will own the instance.
-    fn owner(&self) -> Option<&NodeHandle> {
-        let version = self.new.version.as_ref();
-        self.client.local.as_ref().filter(|local| local.accepts_start(&self.new.name, version))
+    /// Returns true if the node of this process will own the instance.
+    fn is_accepted_here(&self) -> bool {
+        let Self { client, new, .. } = self;
+        client.local.as_ref().is_some_and(|local| local.accepts_start(&new.name, new.version.as_ref()))
     }
 
     /// Lets the node of this process create the instance with the commit of its first turn. Returns true if it has.
@@ -180,12 +181,14 @@ impl CheckedStart {
         // Only a submission can write an entry of the audit as well. With `Attach` or `Replace` a taken id is expected, so
         // the first turn is not run just to discover it.
         let is_plain = client.note.is_none() && *if_exists == IfExists::Error && new.start.visible_at.is_none();
-        let Some(owner) = self.owner().filter(|_| is_plain) else { return false };
-        owner.start(Box::new(NewInstance { eager: true, ..new.clone() })).await
+        match client.local.as_ref().filter(|_| new.eager && is_plain) {
+            Some(owner) => owner.start(Box::new(new.clone())).await,
+            None => false,
+        }
     }
 
-    async fn submit(mut self) -> Result<(Client, InstanceId), ClientError> {
-        self.new.eager = self.owner().is_some();
+    /// Writes the start to the storage, for this node or for any other.
+    async fn submit(self) -> Result<(Client, InstanceId), ClientError> {
         let Self { client, new, if_exists, now } = self;
         let (instance, name) = (new.instance.clone(), new.name.clone());
         let local = client.local.as_ref();

@@ -25,8 +25,8 @@ pub(super) struct TurnFacts {
 }
 
 impl TurnFacts {
-    /// Returns the facts to be logged; `None` if the turn neither begins nor ends an execution, and no limit has passed, or if
-    /// such lines are not enabled.
+    /// Returns the facts to be logged. `None` if there is nothing to log: no limit has passed, there was no panic, and the
+    /// turn neither begins nor ends an execution, or lines about it are not enabled.
     pub(super) fn of(
         committed: EventId,
         started: &Started,
@@ -36,8 +36,9 @@ impl TurnFacts {
         let timeouts: Vec<_> = timeouts(output).collect();
         let begins_or_ends = committed == EventId(0) || output.ended;
         let panic = panic(output);
-        let is_logged = begins_or_ends && tracing::enabled!(tracing::Level::INFO);
-        if !is_logged && timeouts.is_empty() && panic.is_none() {
+        // Not `tracing::enabled!`, by which a subscriber with filters for each layer can lose the next line.
+        let logs_info = tracing::level_filters::LevelFilter::current() >= tracing::Level::INFO;
+        if !(begins_or_ends && logs_info) && timeouts.is_empty() && panic.is_none() {
             return None;
         }
         let (orchestration, version) = (started.name.clone(), version.clone());

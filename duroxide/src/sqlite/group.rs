@@ -101,7 +101,7 @@ pub(super) fn under_savepoint<T, X: FromStorageError>(
         Err(Refusal::Refused(refusal)) => Err(refusal),
         Err(refusal) => {
             tx.sql.run("ROLLBACK TO entry", []).map_err(fatal)?;
-            // They may have been read after a change that is undone.
+            // The members and the removals may have been read after a change that is undone.
             tx.members = None;
             tx.forget_removals();
             Err(match refusal {

@@ -14,7 +14,7 @@ use super::places::Places;
 
 /// The capacity of the cache, larger than the number of different statements.
 const STATEMENTS: usize = 256;
-/// The statements that are kept ready for a transaction. They are found by a linear search.
+/// The most statements that are kept ready for a transaction. They are found by a linear search.
 const READY: usize = 48;
 
 /// The work of all connections of a provider.
@@ -67,7 +67,7 @@ impl OwnSql {
         Self::new(connection, Arc::default())
     }
 
-    /// Returns the connection, for calls that are not statements.
+    /// Returns the connection, for statements that run only once and for calls that are not statements.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -86,7 +86,7 @@ impl OwnSql {
     }
 }
 
-/// A connection for the time of a transaction or a read, which may be one of the user. Its prepared statements stay ready:
+/// A connection of the provider or of the user, for the time of a transaction or a read. Its prepared statements stay ready:
 /// a repeated statement costs no search in the cache of the connection, whose keys are copied and hashed on each run.
 pub(super) struct Sql<'c> {
     connection: &'c Connection,
@@ -186,7 +186,8 @@ impl<'c> Sql<'c> {
         result
     }
 
-    /// Calls `run` with the prepared statement, which is kept ready afterwards.
+    /// Calls `run` with the prepared statement, which is kept ready afterwards. A kept statement keeps its bound values, so
+    /// `run` must bind all of them.
     fn with<T>(&self, sql: &str, run: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let mut ready = self.ready.borrow_mut();
         let found = ready.iter().position(|ready| *ready.text == *sql);

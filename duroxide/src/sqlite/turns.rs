@@ -111,7 +111,8 @@ fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
     tx.sql.row("SELECT seq FROM duroxide_instances WHERE id = ?1", [id.as_str()], |row| row.get(0))
 }
 
-/// Advances an instance whose row is known. Returns `None` if it is not known or was not advanced.
+/// Advances an instance whose row is known. Returns `None` if it is not known or was not advanced. A turn that suspends its
+/// instance is left out: it removes rows by the number before it advances.
 fn advance_known(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<Option<i64>> {
     if let Then::Suspend { .. } = turn.then {
         return Ok(None);
@@ -131,8 +132,9 @@ fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Tu
     let ExecutionId { identity, number, .. } = &turn.execution;
     let (identity, number, after) = (identity.0.as_bytes(), int(*number), int(turn.after.0));
     let (id, owner) = (id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
-    let mut params: Vec<&dyn ToSql> = Vec::with_capacity(12);
-    params.extend([&last as &dyn ToSql, &time, &id, &version, &seq, &identity, &number, &after, &owner]);
+    let instance = turn.execution.instance.as_str();
+    let mut params: Vec<&dyn ToSql> = Vec::with_capacity(13);
+    params.extend([&last as &dyn ToSql, &time, &id, &version, &seq, &identity, &number, &after, &owner, &instance]);
     let ended: &str;
     let waits = turn.waits.as_ref();
     let since = waits.map(|waits| waits.since.as_micros());
@@ -159,7 +161,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
             concat!(
                 "UPDATE duroxide_instances SET last_event = ?1, updated_at = ?2, last_commit = ?3, ",
                 $set,
-                " WHERE seq = ?5 AND start_id = ?6 AND execution = ?7 AND last_event = ?8",
+                " WHERE seq = ?5 AND id = ?10 AND start_id = ?6 AND execution = ?7 AND last_event = ?8",
                 " AND last_commit IS NOT ?3 AND ",
                 $where
             )
@@ -177,16 +179,16 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     match then {
         Then::Continue => {
             advance!(
-                "version = coalesce(?4, version), suspension = NULL, cause = NULL, waits = ?10,
-                 waits_since = nullif(?11, created_at), waits_until = ?12, crashes = 0, alone = 0, suspect = 0"
+                "version = coalesce(?4, version), suspension = NULL, cause = NULL, waits = ?11,
+                 waits_since = nullif(?12, created_at), waits_until = ?13, crashes = 0, alone = 0, suspect = 0"
             )
         }
         Then::Suspend { .. } => advance!(
-            "version = coalesce(?4, version), status = 'suspended', suspension = ?10, cause = ?11, owner = NULL, ready_at = NULL,
+            "version = coalesce(?4, version), status = 'suspended', suspension = ?11, cause = ?12, owner = NULL, ready_at = NULL,
              crashes = 0, alone = 0, suspect = 0"
         ),
         Then::Finish { .. } => advance!(
-            "version = coalesce(?4, version), status = ?10, paused = NULL, suspension = NULL, cause = ?11, waits = NULL,
+            "version = coalesce(?4, version), status = ?11, paused = NULL, suspension = NULL, cause = ?12, waits = NULL,
              waits_since = NULL, waits_until = NULL, owner = NULL, ready_at = NULL, finished_at = ?2, crashes = 0, alone = 0, suspect = 0"
         ),
         Then::ContinueAsNew { .. } => {

@@ -22,8 +22,10 @@ pub(super) struct Tx<'a> {
     pub(super) removable: usize,
     /// True if rows were left to later transactions.
     pub(super) left_rows: bool,
-    /// The current period, and the highest number of the instances whose rows are still to be removed, once they were read.
+    /// The current period, once it was read.
     period: Option<i64>,
+    /// The highest number of the instances whose rows are still to be removed, if there is one, once it was read. `None`
+    /// after a change.
     highest_removed: Option<Option<i64>>,
     /// Payloads that have lost a reference.
     dereferenced: Vec<i64>,
@@ -98,7 +100,7 @@ impl<'a> Tx<'a> {
         Ok((last.flatten() < Some(highest)).then_some(highest + 1))
     }
 
-    /// Reads again what was read before rows were written or undone.
+    /// Drops the number that [`reserved_number`](Self::reserved_number) has read, after a change of the removals.
     pub(super) fn forget_removals(&mut self) {
         self.highest_removed = None;
     }
