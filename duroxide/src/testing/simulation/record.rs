@@ -369,7 +369,7 @@ impl Record {
             }
         }
         for out in graft.outgoing {
-            self.queue(&out.to, &out.message);
+            self.send(&out);
         }
     }
 
@@ -400,8 +400,17 @@ impl Record {
         }
         for (n, out) in messages.into_iter().enumerate() {
             if placed(n) != Some(Placement::Refused) {
-                self.queue(&out.to, &out.message);
+                self.send(&out);
             }
+        }
+    }
+
+    /// Records a message to an instance, unless the instance has another identity. The answer to a termination or to a graft
+    /// does not say which messages were refused.
+    fn send(&mut self, out: &Outgoing) {
+        let is_addressed = |seen: &Seen| out.identity.is_none_or(|wanted| Identity::from(seen.start).matches(wanted));
+        if self.instances.get(&out.to).is_some_and(is_addressed) {
+            self.queue(&out.to, &out.message);
         }
     }
 
