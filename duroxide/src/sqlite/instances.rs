@@ -79,7 +79,7 @@ pub(super) fn insert(
     let version = first.and_then(|(_, turn)| turn.version.as_ref()).or(new.version.as_ref());
     let waits = first.and_then(|(_, turn)| turn.waits.as_ref());
     let params = rusqlite::params![
-        tx.reserved_number()?,
+        tx.number_of_new_instance()?,
         new.instance.as_str(),
         &new.name,
         version.map(ToString::to_string),

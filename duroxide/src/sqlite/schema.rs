@@ -9,7 +9,7 @@ use super::fault::storage;
 
 /// The schema after all migrations, which a new database gets at once.
 const CURRENT: &str = include_str!("schema/current.sql");
-/// The migrations, in order. Each is applied once. They are not changed after a release.
+/// The migrations, in order. Each is applied once, and is not changed after a release. A new one also changes [`CURRENT`].
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_initial.sql"),
     include_str!("schema/0002_lists.sql"),

@@ -84,9 +84,9 @@ impl<'a> Tx<'a> {
         Ok(self.period.unwrap_or(0))
     }
 
-    /// Returns the number for a new instance, if the next one is not free: a removed instance whose rows are still to be
-    /// [removed](super::removals) had it.
-    pub(super) fn reserved_number(&mut self) -> rusqlite::Result<Option<i64>> {
+    /// Returns the number for a new instance. `None`: SQLite's choice, the one after the last, is free. It is not free if a
+    /// removed instance had it whose rows are still to be [removed](super::removals).
+    pub(super) fn number_of_new_instance(&mut self) -> rusqlite::Result<Option<i64>> {
         let highest = match self.highest_removed {
             Some(highest) => highest,
             None => {
@@ -100,7 +100,7 @@ impl<'a> Tx<'a> {
         Ok((last.flatten() < Some(highest)).then_some(highest + 1))
     }
 
-    /// Drops the number that [`reserved_number`](Self::reserved_number) has read, after a change of the removals.
+    /// Drops the highest number of the removals, after a change of them.
     pub(super) fn forget_removals(&mut self) {
         self.highest_removed = None;
     }
